@@ -1,0 +1,99 @@
+// The contract between the engine and a VMM. A driver starts, freezes, restores, attaches to and ends virtual
+// machines; it knows nothing of workspaces, environments or commands.
+import type { Duplex } from "node:stream";
+
+/** What a template is made of; every field is part of its key. */
+export interface MachineSpec {
+  readonly vcpuCount: number;
+  readonly memMib: number;
+  /** Host path of the kernel and its sha256. */
+  readonly kernel: { readonly path: string; readonly sha256: string };
+  /** Host path of the initramfs and its sha256. */
+  readonly initramfs: { readonly path: string; readonly sha256: string };
+}
+
+/** A host file that becomes a drive. `virtualBytes` is what the guest sees as its size. */
+export interface DriveFile {
+  readonly path: string;
+  readonly readOnly: boolean;
+  readonly virtualBytes: number;
+}
+
+/** The three drives every microVM has from its first day; one that is not given is an empty placeholder. */
+export interface Drives {
+  readonly base?: DriveFile;
+  readonly writable?: DriveFile;
+  readonly aux?: DriveFile;
+}
+
+export type PortName = "control" | "net";
+
+/** A running microVM, however it came up. */
+export interface Machine {
+  readonly vmId: string;
+  /**
+   * Opens a byte stream to a guest port. On *control* it is a session already (framed where the transport needs it).
+   * Only one may be open per port; a second open ends the first.
+   * Errors: MICROVM_LOST when the VMM has gone, GUEST_UNRESPONSIVE when the guest does not answer in time.
+   */
+  openPort(port: PortName, signal?: AbortSignal): Promise<Duplex>;
+  /** Attaches a file to a drive of a running microVM that has a placeholder there. */
+  attach(role: keyof Drives, file: DriveFile): Promise<void>;
+  /** Makes the guest see another size of a writable drive, bytes; the file has it already. */
+  resize(role: "writable" | "aux", virtualBytes: number): Promise<void>;
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+  /** Ends it at once and returns when its processes are gone. Idempotent. */
+  kill(): Promise<void>;
+  /** The last part of the guest's console and the VMM's own messages, for errors. Never throws. */
+  consoleTail(): Promise<string>;
+  /** Lets go of the machine without ending it (the daemon stops, it runs on). */
+  release(): void;
+}
+
+export interface Features {
+  readonly acceleration: "kvm" | "tcg";
+  readonly pause: boolean;
+  readonly hotAttach: boolean;
+}
+
+/** A booted, frozen microVM on disk. */
+export interface Template {
+  /** sha256 over everything that went into it. */
+  readonly key: string;
+  readonly directory: string;
+}
+
+export interface Driver {
+  readonly name: "qemu" | "firecracker";
+  readonly features: Features;
+  /** Names everything beside the MachineSpec that a template of this driver depends on: VMM build, arguments, CPU. */
+  fingerprint(): Promise<string>;
+  /**
+   * Boots a machine until guestd says it is idle, freezes it and leaves the template in `directory` (which exists
+   * and is empty). `ready` is given the control port and resolves when the guest may be frozen.
+   */
+  prepare(
+    key: string,
+    spec: MachineSpec,
+    directory: string,
+    ready: (control: Duplex) => Promise<void>,
+    signal?: AbortSignal,
+  ): Promise<Template>;
+  /** Checks the template and starts a microVM from it. Throws TemplateDamaged when it is not what was written. */
+  restore(template: Template, spec: MachineSpec, vmId: string, options: RestoreOptions): Promise<Machine>;
+  /** Takes up a microVM that runs already (the daemon is new). Undefined when it does not run any more. */
+  adopt(vmId: string): Promise<Machine | undefined>;
+}
+
+export interface RestoreOptions {
+  readonly drives: Drives;
+  /** Ended when no daemon has claimed it for 60 s. */
+  readonly ephemeral: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** A template's bytes are not those that were frozen. The engine drops it and prepares another. */
+export class TemplateDamaged extends Error {
+  override readonly name = "TemplateDamaged";
+}

@@ -1,0 +1,184 @@
+// Every error code of pyro, with what follows from it. Codes are chosen here and nowhere else.
+
+/** What a code means to callers. */
+export interface CodeFacts {
+  /** Exit status outside `run` and `exec`, where every error of pyro's own is 125. */
+  readonly exit: 1 | 2;
+  /** True when the same call may succeed later without anything being changed. */
+  readonly retryable: boolean;
+  /** What to do, for a person at a shell. */
+  readonly hint: string;
+  /** What to do, for a model that has only tools. Names a tool or an argument, never a command of the host. */
+  readonly mcpHint: string;
+}
+
+const operator = "Tell the person who runs this server; it cannot be mended with a tool.";
+
+export const CODES = {
+  INVALID_INPUT: {
+    exit: 2,
+    retryable: false,
+    hint: "See the command's --help for what it takes.",
+    mcpHint: "Correct the named argument; the tool's input schema says what it takes.",
+  },
+  UNKNOWN_OPERATION: {
+    exit: 2,
+    retryable: false,
+    hint: "See `pyro --help` for what there is; a daemon of another version may be running: `pyro daemon stop`.",
+    mcpHint: "List the tools again: this server does not have the one that was called.",
+  },
+  ENVIRONMENT_NOT_FOUND: {
+    exit: 1,
+    retryable: false,
+    hint: "See `pyro env list` for the environments there are.",
+    mcpHint: "Use `env_list`, or leave `environment` out for the default.",
+  },
+  ENVIRONMENT_PREPARING: {
+    exit: 1,
+    retryable: true,
+    hint: "It is being built; run the same command again in a minute.",
+    mcpHint: "It is being built; make the same call again in a minute.",
+  },
+  ENVIRONMENT_BUILD_FAILED: {
+    exit: 1,
+    retryable: true,
+    hint: "Read the end of the build's log above; `pyro doctor` checks what a build needs.",
+    mcpHint: operator,
+  },
+  HOST_UNSUPPORTED: {
+    exit: 1,
+    retryable: false,
+    hint: "pyro runs on x86-64 Linux; `pyro doctor` says what is missing.",
+    mcpHint: operator,
+  },
+  HOST_TOOL_MISSING: {
+    exit: 1,
+    retryable: false,
+    hint: "Install the named package; `pyro doctor` lists everything that is missing.",
+    mcpHint: operator,
+  },
+  HOST_MEMORY_SHORT: {
+    exit: 1,
+    retryable: true,
+    hint: "Ask for less with --mem-mib, or end something else on this host.",
+    mcpHint: "Ask for less with `mem_mib`, or try again later.",
+  },
+  HOST_DISK_FULL: {
+    exit: 1,
+    retryable: true,
+    hint: "Free space where PYRO_HOME (or XDG_STATE_HOME) is; nothing was lost.",
+    mcpHint: operator,
+  },
+  HOST_IO_FAILED: {
+    exit: 1,
+    retryable: false,
+    hint: "Check permissions and free space where PYRO_HOME (or XDG_STATE_HOME) is.",
+    mcpHint: operator,
+  },
+  LIMIT_EXCEEDED: {
+    exit: 2,
+    retryable: false,
+    hint: "Ask for less; the message names the limit.",
+    mcpHint: "Ask for less; the message names the limit.",
+  },
+  CONFINEMENT_UNAVAILABLE: {
+    exit: 1,
+    retryable: false,
+    hint: "`pyro doctor` names the fix; PYRO_UNCONFINED=1 runs the VMM without bubblewrap, at your own risk.",
+    mcpHint: operator,
+  },
+  MICROVM_START_FAILED: {
+    exit: 1,
+    retryable: true,
+    hint: "`pyro doctor` boots a probe guest and shows where it stops.",
+    mcpHint: "Make the same call again once; if it fails again, tell the person who runs this server.",
+  },
+  MICROVM_LOST: {
+    exit: 1,
+    retryable: true,
+    hint: "The microVM ended under the command; run it again.",
+    mcpHint: "The microVM ended under the command; make the call again.",
+  },
+  GUEST_UNRESPONSIVE: {
+    exit: 1,
+    retryable: true,
+    hint: "The guest does not answer; run it again, with more --mem-mib if the guest was short of memory.",
+    mcpHint: "The guest does not answer; make the call again, with more `mem_mib` if the guest was short of memory.",
+  },
+  VM_NOT_FOUND: {
+    exit: 1,
+    retryable: false,
+    hint: "A run's microVM is kept at most 10 minutes after its command; use `pyro run` again.",
+    mcpHint: "A run's microVM is kept at most 10 minutes after its command; use `vm_run` again.",
+  },
+  PROCESS_NOT_FOUND: {
+    exit: 1,
+    retryable: false,
+    hint: "Use the process_id that `pyro run --json` printed.",
+    mcpHint: "Use the `process_id` of the result of `vm_run`.",
+  },
+  CURSOR_INVALID: {
+    exit: 2,
+    retryable: false,
+    hint: "Use a next_cursor exactly as it was given, or leave --cursor out to start at the beginning.",
+    mcpHint: "Use a `next_cursor` exactly as it was given, or leave `cursor` out to start at the beginning.",
+  },
+  CWD_NOT_FOUND: {
+    exit: 1,
+    retryable: false,
+    hint: "Name a directory of the guest with --cwd; relative ones start at /workspace.",
+    mcpHint: "Name a directory of the guest with `cwd`; relative ones start at /workspace.",
+  },
+  USER_NOT_FOUND: {
+    exit: 1,
+    retryable: false,
+    hint: "Name a user of the guest's /etc/passwd, or a numeric id, with --user.",
+    mcpHint: "Name a user of the guest's /etc/passwd, or a numeric id, with `user`.",
+  },
+  DAEMON_START_FAILED: {
+    exit: 1,
+    retryable: true,
+    hint: "Read the daemon's log, named above; `pyro doctor` checks the host.",
+    mcpHint: operator,
+  },
+  DAEMON_UNREACHABLE: {
+    exit: 1,
+    retryable: true,
+    hint: "See `pyro daemon status`.",
+    mcpHint: "Make the call again once; if it fails again, tell the person who runs this server.",
+  },
+  DAEMON_INCOMPATIBLE: {
+    exit: 1,
+    retryable: false,
+    hint: "A daemon of another version runs: `pyro daemon stop` ends it, and the next command starts its own.",
+    mcpHint: operator,
+  },
+  CANCELLED: {
+    exit: 1,
+    retryable: true,
+    hint: "It was cancelled; run it again.",
+    mcpHint: "It was cancelled; make the call again.",
+  },
+  INTERNAL: {
+    exit: 1,
+    retryable: false,
+    hint: "This is a fault of pyro: please report it, with the daemon's log that `pyro daemon status` names.",
+    mcpHint: operator,
+  },
+} as const satisfies Record<string, CodeFacts>;
+
+export type ErrorCode = keyof typeof CODES;
+
+/** Codes that any operation may answer with; rows name only what is particular to them. */
+export const ALWAYS_POSSIBLE = [
+  "INVALID_INPUT",
+  "HOST_UNSUPPORTED",
+  "HOST_TOOL_MISSING",
+  "HOST_DISK_FULL",
+  "HOST_IO_FAILED",
+  "DAEMON_START_FAILED",
+  "DAEMON_UNREACHABLE",
+  "DAEMON_INCOMPATIBLE",
+  "CANCELLED",
+  "INTERNAL",
+] as const satisfies readonly ErrorCode[];

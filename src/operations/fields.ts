@@ -1,0 +1,97 @@
+// Fields that more than one row has: one schema, one description, one limit each.
+import { z } from "zod";
+
+export const DEFAULT_ENVIRONMENT = "debian:12";
+export const DEFAULT_VCPU_COUNT = 1;
+export const DEFAULT_MEM_MIB = 1024;
+export const DEFAULT_DISK_MIB = 16_384;
+/** Longest wait of one MCP call, seconds. */
+export const MAX_WAIT_SECONDS = 50;
+
+export const environment = z
+  .string()
+  .min(1)
+  .max(512)
+  .describe("Environment the root file system comes from: a recipe such as debian:12");
+
+export const vcpuCount = z.int().min(1).max(8).describe("Virtual CPUs, 1 to 8 and no more than the host has");
+
+export const memMib = z.int().min(256).max(32_768).describe("Memory, MiB, 256 to 32768");
+
+export const diskMib = z
+  .int()
+  .min(64)
+  .max(1_048_576)
+  .describe("Size of the writable disk, MiB, 64 to 1048576; it takes only what is written");
+
+/** An argument vector, or (not on the command line) a string that `sh -lc` runs. */
+export const command = z
+  .union([z.array(z.string().max(131_072)).min(1).max(4096), z.string().min(1).max(131_072)])
+  .describe("Argument vector, run exactly as given; or one string, run by `sh -lc`");
+
+export const cwd = z
+  .string()
+  .min(1)
+  .max(4096)
+  .describe("Working directory in the guest; a relative one is below /workspace, the default");
+
+export const env = z
+  .record(z.string().regex(/^[^=\0]+$/), z.string().max(131_072))
+  .describe("Environment variables to add or replace");
+
+export const user = z
+  .string()
+  .min(1)
+  .max(128)
+  .describe("User to run as: a name or id of the guest, with :GROUP if wanted; the default is root");
+
+export const tty = z.boolean().describe("Give the command a terminal; stdout and stderr then come as one");
+
+export const noStdin = z.boolean().describe("Give the command no stdin: it reads an end of file at once");
+
+export const timeoutSeconds = z
+  .number()
+  .positive()
+  .max(31_536_000)
+  .describe("Time after which the whole process tree is killed, seconds; without it there is none");
+
+export const waitSeconds = z
+  .number()
+  .min(0)
+  .max(MAX_WAIT_SECONDS)
+  .describe("How long to wait for the end, seconds, at most 50; what runs on is not stopped");
+
+export const maxBytes = z
+  .int()
+  .min(1)
+  .max(65_536)
+  .describe("Most bytes of output in the result, at most 65536");
+
+export const cursor = z.string().min(1).max(64).describe("Where to go on: the next_cursor of an earlier result");
+
+export const outputEncoding = z.enum(["utf-8", "base64"]);
+
+export const timestamp = z.string().describe("RFC 3339, UTC");
+
+/** What is known of a process and its output: the result of run, exec and process.read. */
+export const processResult = {
+  process_id: z.string(),
+  sequence: z.int().describe("Number of the command in its microVM, from 1"),
+  command: z.array(z.string()),
+  cwd: z.string(),
+  state: z.enum(["running", "exited"]),
+  exit_code: z.int().nullable().describe("Exit status, 128+n when a signal ended it; null while it runs"),
+  signal: z.string().nullable().describe("Name of the signal that ended it, or null"),
+  timed_out: z.boolean(),
+  stdout: z.string(),
+  stdout_encoding: outputEncoding,
+  stdout_truncated: z.boolean(),
+  stderr: z.string(),
+  stderr_encoding: outputEncoding,
+  stderr_truncated: z.boolean(),
+  omitted_bytes: z.int().describe("Bytes of output left out of this result, of both streams"),
+  next_cursor: z.string().describe("Cursor behind the output in this result"),
+  started_at: timestamp,
+  duration_ms: z.int().describe("Time from start to end, or until now"),
+  redacted: z.boolean(),
+} as const;

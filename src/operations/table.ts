@@ -1,0 +1,27 @@
+// All rows. Every type in the faces is inferred from here.
+import type { z } from "zod";
+import type { Operation } from "./define.ts";
+import { envList, envPull } from "./environment.ts";
+import { doctor } from "./host.ts";
+import { processRead, run } from "./process.ts";
+
+export const OPERATIONS = {
+  run,
+  "process.read": processRead,
+  "env.list": envList,
+  "env.pull": envPull,
+  doctor,
+} as const satisfies Record<string, Operation>;
+
+export type OperationName = keyof typeof OPERATIONS;
+
+/** What a caller gives: defaults may be left out. */
+export type InputOf<N extends OperationName> = z.input<(typeof OPERATIONS)[N]["input"]>;
+/** What an operation is carried out with: defaults filled in. */
+export type ParsedInputOf<N extends OperationName> = z.output<(typeof OPERATIONS)[N]["input"]>;
+/** What an operation answers. */
+export type OutputOf<N extends OperationName> = z.output<(typeof OPERATIONS)[N]["output"]>;
+/** What it tells while it runs. */
+export type EventOf<N extends OperationName> = (typeof OPERATIONS)[N] extends { events: infer E extends z.ZodType }
+  ? z.output<E>
+  : never;
