@@ -31,12 +31,14 @@ export type PortName = "control" | "net";
 /** A running microVM, however it came up. */
 export interface Machine {
   readonly vmId: string;
+  /** Resolves, with why in a sentence, when the microVM has ended for whatever reason. Never rejects. */
+  readonly ended: Promise<string>;
   /**
    * Opens a byte stream to a guest port. On *control* it is a session already (framed where the transport needs it).
    * Only one may be open per port; a second open ends the first.
    * Errors: MICROVM_LOST when the VMM has gone, GUEST_UNRESPONSIVE when the guest does not answer in time.
    */
-  openPort(port: PortName, signal?: AbortSignal): Promise<Duplex>;
+  openPort(port: PortName, signal: AbortSignal): Promise<Duplex>;
   /** Attaches a file to a drive of a running microVM that has a placeholder there. */
   attach(role: keyof Drives, file: DriveFile): Promise<void>;
   /** Makes the guest see another size of a writable drive, bytes; the file has it already. */
@@ -82,8 +84,6 @@ export interface Driver {
   ): Promise<Template>;
   /** Checks the template and starts a microVM from it. Throws TemplateDamaged when it is not what was written. */
   restore(template: Template, spec: MachineSpec, vmId: string, options: RestoreOptions): Promise<Machine>;
-  /** Takes up a microVM that runs already (the daemon is new). Undefined when it does not run any more. */
-  adopt(vmId: string): Promise<Machine | undefined>;
 }
 
 export interface RestoreOptions {

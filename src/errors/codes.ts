@@ -135,6 +135,12 @@ export const CODES = {
     hint: "Name a user of the guest's /etc/passwd, or a numeric id, with --user.",
     mcpHint: "Name a user of the guest's /etc/passwd, or a numeric id, with `user`.",
   },
+  COMMAND_FAILED: {
+    exit: 1,
+    retryable: false,
+    hint: "The command ran and failed: its output and exit status are in details.result.",
+    mcpHint: "The command ran and failed: read its output and exit status.",
+  },
   DAEMON_START_FAILED: {
     exit: 1,
     retryable: true,

@@ -1,0 +1,167 @@
+// This file owns a session: the byte stream that runs in its frames, as a net.Conn. The guest's and the host's end
+// are alike once a session is open.
+package link
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// inboundLimit is how many received bytes a session holds before its port is read no further.
+const inboundLimit = 256 << 10
+
+// ErrEnded is what a writer gets whose session has ended.
+var ErrEnded = errors.New("link: the session has ended")
+
+// port is the sending half of the byte stream; one frame is written at a time.
+type port struct {
+	mu     sync.Mutex
+	out    io.Writer
+	buffer []byte
+}
+
+// Session is one connection over a port. It has no deadlines of its own: who serves it ends it with Close.
+type Session struct {
+	id   uint32
+	port *port
+	// ended closes when the session is over in every direction.
+	ended chan struct{}
+
+	mu      sync.Mutex
+	changed *sync.Cond
+	inbound []byte
+	// finished: nothing more will come. over: the session is gone and what was received with it.
+	finished, over bool
+}
+
+var _ net.Conn = (*Session)(nil)
+
+func newSession(id uint32, p *port) *Session {
+	s := &Session{id: id, port: p, ended: make(chan struct{})}
+	s.changed = sync.NewCond(&s.mu)
+	return s
+}
+
+// Read returns received bytes, and io.EOF when the session has ended.
+func (s *Session) Read(buffer []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.inbound) == 0 {
+		if s.finished || s.over {
+			return 0, io.EOF
+		}
+		s.changed.Wait()
+	}
+	n := copy(buffer, s.inbound)
+	s.inbound = s.inbound[n:]
+	if len(s.inbound) == 0 {
+		s.inbound = nil
+	}
+	s.changed.Broadcast()
+	return n, nil
+}
+
+// Write sends data in frames. It returns ErrEnded when the session ended before all of it was handed to the port.
+func (s *Session) Write(data []byte) (int, error) {
+	sent := 0
+	for sent < len(data) {
+		piece := data[sent:min(sent+MaxPayload, len(data))]
+		if err := s.send(false, piece); err != nil {
+			return sent, err
+		}
+		sent += len(piece)
+	}
+	return sent, nil
+}
+
+func (s *Session) send(control bool, payload []byte) error {
+	s.port.mu.Lock()
+	defer s.port.mu.Unlock()
+	if s.isOver() {
+		return ErrEnded
+	}
+	s.port.buffer = appendFrame(s.port.buffer[:0], s.id, control, payload)
+	_, err := s.port.out.Write(s.port.buffer)
+	return err
+}
+
+// Close ends the session and tells the other side. It does not wait for the port.
+func (s *Session) Close() error {
+	if s.isOver() {
+		return nil
+	}
+	go func() {
+		// A port that fails has told its reader.
+		_ = s.send(true, []byte{controlBye})
+		s.end()
+	}()
+	s.finish()
+	return nil
+}
+
+// deliver takes a received payload. It blocks while the session holds as much as it may.
+func (s *Session) deliver(payload []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.inbound) >= inboundLimit && !s.finished && !s.over {
+		s.changed.Wait()
+	}
+	if s.finished || s.over {
+		return
+	}
+	s.inbound = append(s.inbound, payload...)
+	s.changed.Broadcast()
+}
+
+// finish says that nothing more will be received; what was is still read.
+func (s *Session) finish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.finished = true
+	s.changed.Broadcast()
+}
+
+// end is the end of the session at once: the reader gets an end of file, the writer an error.
+func (s *Session) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return
+	}
+	s.over = true
+	s.inbound = nil
+	close(s.ended)
+	s.changed.Broadcast()
+}
+
+func (s *Session) isOver() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over
+}
+
+// Address is the net.Addr of a session.
+type Address struct{}
+
+// Network returns "link".
+func (Address) Network() string { return "link" }
+
+func (Address) String() string { return "port" }
+
+// LocalAddr returns an Address.
+func (s *Session) LocalAddr() net.Addr { return Address{} }
+
+// RemoteAddr returns an Address.
+func (s *Session) RemoteAddr() net.Addr { return Address{} }
+
+// SetDeadline does nothing.
+func (s *Session) SetDeadline(time.Time) error { return nil }
+
+// SetReadDeadline does nothing.
+func (s *Session) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline does nothing.
+func (s *Session) SetWriteDeadline(time.Time) error { return nil }

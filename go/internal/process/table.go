@@ -1,0 +1,212 @@
+// This file owns the processes that guestd remembers, and the one reaper of all children.
+package process
+
+import (
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pyro.dev/pyro/go/internal/output"
+)
+
+// usedLimit is how many ids of removed processes are remembered, so that a late repetition starts nothing.
+const usedLimit = 4096
+
+// Table holds all processes.
+type Table struct {
+	// root is where the guest's files are, without a slash at its end; empty is the root itself.
+	root    string
+	cgroups string
+	store   *output.Store
+	report  func(format string, args ...any)
+
+	// children is held while a child is made or reaped: what stands in byPID is exactly what was forked and not yet
+	// waited for, so a pid never stands for another process than the one meant.
+	children sync.Mutex
+	byPID    map[int]*Process
+
+	mu     sync.Mutex
+	byID   map[string]*Process
+	order  []string
+	used   map[string]struct{}
+	forget []string
+
+	retiredMu sync.Mutex
+	retired   []*cgroup
+}
+
+// Config says where a table's processes live.
+type Config struct {
+	// Root is the directory whose /etc/passwd and /etc/group count; empty is the root.
+	Root string
+	// Cgroups is an existing cgroup v2 directory, below which each process gets its own.
+	Cgroups string
+	Store   *output.Store
+	// Report gets what nobody can be told otherwise.
+	Report func(format string, args ...any)
+}
+
+// NewTable returns an empty table. Reap must be called at each SIGCHLD.
+func NewTable(config Config) *Table {
+	return &Table{
+		root:    config.Root,
+		cgroups: config.Cgroups,
+		store:   config.Store,
+		report:  config.Report,
+		byPID:   map[int]*Process{},
+		byID:    map[string]*Process{},
+		used:    map[string]struct{}{},
+	}
+}
+
+// Start starts a process, or returns the one that has the id already. What cannot be executed is a process that has
+// exited. Errors: ErrInvalid, ErrNotFound (its text begins with "cwd:" or "user:"), ErrState for the id of a removed
+// process, else the system's.
+func (t *Table) Start(spec Spec) (*Process, error) {
+	if err := spec.validate(); err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	if p, ok := t.byID[spec.ID]; ok {
+		t.mu.Unlock()
+		<-p.known
+		if p.refused != nil {
+			return nil, p.refused
+		}
+		return p, nil
+	}
+	if _, ok := t.used[spec.ID]; ok {
+		t.mu.Unlock()
+		return nil, refuse(ErrState, "process_id: %s was used by a process that was removed", spec.ID)
+	}
+	p := &Process{
+		table:  t,
+		known:  make(chan struct{}),
+		status: make(chan syscall.WaitStatus, 1),
+		state: State{
+			ID: spec.ID, Argv: spec.Argv, Cwd: spec.Cwd, TTY: spec.TTY != nil, Started: time.Now(),
+		},
+	}
+	t.byID[spec.ID] = p
+	t.order = append(t.order, spec.ID)
+	t.mu.Unlock()
+
+	if p.refused = p.spawn(&spec); p.refused != nil {
+		t.mu.Lock()
+		t.drop(spec.ID)
+		t.mu.Unlock()
+	}
+	close(p.known)
+	if p.refused != nil {
+		return nil, p.refused
+	}
+	return p, nil
+}
+
+// Get returns a process by id. Errors: ErrNotFound.
+func (t *Table) Get(id string) (*Process, error) {
+	t.mu.Lock()
+	p, ok := t.byID[id]
+	t.mu.Unlock()
+	if ok {
+		<-p.known
+	}
+	if !ok || p.refused != nil {
+		return nil, refuse(ErrNotFound, "process_id: no process %q", id)
+	}
+	return p, nil
+}
+
+// List returns the state of every process, in the order they were started.
+func (t *Table) List() []State {
+	t.mu.Lock()
+	all := make([]*Process, 0, len(t.order))
+	for _, id := range t.order {
+		all = append(all, t.byID[id])
+	}
+	t.mu.Unlock()
+	states := make([]State, 0, len(all))
+	for _, p := range all {
+		if <-p.known; p.refused == nil {
+			states = append(states, p.State())
+		}
+	}
+	return states
+}
+
+// Remove forgets a process that has exited, and its output. Its background children live on. Removing it again is no
+// error. Errors: ErrNotFound, ErrState while it runs.
+func (t *Table) Remove(id string) error {
+	t.mu.Lock()
+	_, removed := t.used[id]
+	t.mu.Unlock()
+	if removed {
+		return nil
+	}
+	p, err := t.Get(id)
+	if err != nil {
+		return err
+	}
+	if p.State().Running {
+		return refuse(ErrState, "process %s is still running", id)
+	}
+	t.mu.Lock()
+	t.drop(id)
+	t.used[id] = struct{}{}
+	t.forget = append(t.forget, id)
+	if len(t.forget) > usedLimit {
+		delete(t.used, t.forget[0])
+		t.forget = t.forget[1:]
+	}
+	t.mu.Unlock()
+	p.log.Close()
+	return nil
+}
+
+// drop takes id out of the table. Called with the lock.
+func (t *Table) drop(id string) {
+	delete(t.byID, id)
+	for i, other := range t.order {
+		if other == id {
+			t.order = append(t.order[:i], t.order[i+1:]...)
+			return
+		}
+	}
+}
+
+// Reap waits for every child that has ended, one's own or an orphan, and tells the processes among them. Nothing
+// else may wait for a child.
+func (t *Table) Reap() {
+	t.children.Lock()
+	defer t.children.Unlock()
+	for {
+		var status unix.WaitStatus
+		pid, err := unix.Wait4(-1, &status, unix.WNOHANG, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || pid <= 0 {
+			return
+		}
+		if p, ok := t.byPID[pid]; ok {
+			delete(t.byPID, pid)
+			p.reaped = true
+			p.status <- syscall.WaitStatus(status)
+		}
+	}
+}
+
+// retire removes a cgroup as soon as it is empty: now, or when another one goes.
+func (t *Table) retire(group *cgroup) {
+	t.retiredMu.Lock()
+	defer t.retiredMu.Unlock()
+	left := t.retired[:0]
+	for _, other := range append(t.retired, group) {
+		if !other.remove() {
+			left = append(left, other)
+		}
+	}
+	t.retired = left
+}

@@ -1,0 +1,198 @@
+// Package rootfs makes the disks the root of the microVM: base below, writable above, joined by overlayfs, with the
+// kernel's file systems in their places; and lets go of them at the end.
+//
+// This file owns the order of the mounts and the move into the new root.
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// The drives of a microVM, in their fixed order.
+const (
+	baseDevice     = "/dev/vda"
+	writableDevice = "/dev/vdb"
+)
+
+// CgroupRoot is where the cgroup v2 tree is once the root is mounted.
+const CgroupRoot = "/sys/fs/cgroup"
+
+// Cgroups is the directory below which processes get their cgroups.
+const Cgroups = CgroupRoot + "/pyro"
+
+// Places in the initramfs that the parts of the root are mounted on before the move.
+const (
+	basePlace     = "/mnt/base"
+	writablePlace = "/mnt/writable"
+	rootPlace     = "/mnt/root"
+)
+
+// Error is a failed step of the mount.
+type Error struct {
+	Stage string
+	Err   error
+}
+
+func (e *Error) Error() string { return e.Stage + ": " + e.Err.Error() }
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// ErrBaseType is returned for a base file system that guestd does not know.
+var ErrBaseType = errors.New("base_type: only squashfs is known")
+
+// Root is the mounted root.
+type Root struct {
+	// writable is the top of the writable disk, which has no path in the new root.
+	writable *os.File
+}
+
+// step is one named part of a longer piece of work.
+type step struct {
+	stage string
+	do    func() error
+}
+
+// Mount mounts the disks and makes them the root of this process and all others. After an error nothing has changed
+// for anyone, and it may be called again. Errors: ErrBaseType, *Error.
+func Mount(baseType string) (*Root, error) {
+	if baseType != "squashfs" {
+		return nil, ErrBaseType
+	}
+	root := &Root{}
+	steps := []step{
+		{"places", func() error { return makeDirectories("", basePlace, writablePlace, rootPlace) }},
+		{"base disk " + baseDevice, func() error { return mountBase(baseType) }},
+		{"writable disk " + writableDevice, root.mountWritable},
+		{"overlay", mountOverlay},
+	}
+	for _, mount := range kernelMounts {
+		steps = append(steps, step{"mount " + mount.target, func() error { return mount.below(rootPlace) }})
+	}
+	steps = append(steps,
+		step{"/dev", func() error { return finishDevices(rootPlace) }},
+		step{"/tmp", mountTmp},
+		step{"/workspace", func() error { return makeDirectories(rootPlace, "/workspace") }},
+		step{"cgroups", func() error { return delegate(rootPlace) }},
+		step{"lo", raiseLoopback},
+		step{"switch root", switchRoot},
+	)
+	for _, step := range steps {
+		if err := step.do(); err != nil {
+			root.undo()
+			return nil, &Error{step.stage, err}
+		}
+	}
+	return root, nil
+}
+
+// undo takes the mounts down again, so that Mount can start afresh.
+func (r *Root) undo() {
+	if r.writable != nil {
+		_ = r.writable.Close()
+	}
+	for _, place := range []string{rootPlace, writablePlace, basePlace} {
+		// Detached with all that is mounted below.
+		_ = unix.Unmount(place, unix.MNT_DETACH)
+	}
+}
+
+func (r *Root) mountWritable() error {
+	if err := mountExt4(writableDevice, writablePlace); err != nil {
+		return err
+	}
+	var err error
+	r.writable, err = os.Open(writablePlace)
+	return err
+}
+
+func mountOverlay() error {
+	info, err := os.Stat(basePlace)
+	if err != nil {
+		return err
+	}
+	if err := makeDirectories(writablePlace, "/upper", "/work"); err != nil {
+		return err
+	}
+	// The upper directory's mode is that of the root.
+	if err := os.Chmod(writablePlace+"/upper", info.Mode().Perm()); err != nil {
+		return err
+	}
+	// Said, not left to the kernel's configuration: a disk must mean the same under every kernel.
+	return unix.Mount("overlay", rootPlace, "overlay", 0, "lowerdir="+basePlace+",upperdir="+writablePlace+
+		"/upper,workdir="+writablePlace+"/work,index=off,metacopy=off,redirect_dir=off")
+}
+
+// mountTmp makes an empty /tmp of a directory of the writable disk.
+func mountTmp() error {
+	place := writablePlace + "/tmp"
+	if err := os.RemoveAll(place); err != nil {
+		return err
+	}
+	if err := os.Mkdir(place, 0o755); err != nil {
+		return err
+	}
+	if err := os.Chmod(place, 0o777|os.ModeSticky); err != nil {
+		return err
+	}
+	target := rootPlace + "/tmp"
+	if err := makeDirectories(rootPlace, "/tmp"); err != nil {
+		return err
+	}
+	if err := unix.Mount(place, target, "", unix.MS_BIND, ""); err != nil {
+		return err
+	}
+	return unix.Mount("", target, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOATIME, "")
+}
+
+// switchRoot makes rootPlace the root. All threads of this process share it, and every process comes from this one.
+func switchRoot() error {
+	if err := unix.Chdir(rootPlace); err != nil {
+		return err
+	}
+	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+		return fmt.Errorf("move: %w", err)
+	}
+	if err := unix.Chroot("."); err != nil {
+		return fmt.Errorf("chroot: %w", err)
+	}
+	return unix.Chdir("/")
+}
+
+// makeDirectories makes each path below prefix where it is missing. What is there and no directory is an error, a link
+// that leads out of the prefix too.
+func makeDirectories(prefix string, paths ...string) error {
+	for _, path := range paths {
+		if err := os.MkdirAll(prefix+path, 0o755); err != nil {
+			return err
+		}
+		info, err := os.Lstat(prefix + path)
+		if err != nil {
+			return err
+		}
+		if !info.IsDir() {
+			return fmt.Errorf("%s: not a directory", path)
+		}
+	}
+	return nil
+}
+
+// Close makes the disks clean and read-only; every other process must have ended. What fails is reported, the rest is
+// done all the same.
+func (r *Root) Close() error {
+	unix.Sync()
+	var failed []error
+	if err := unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		failed = append(failed, fmt.Errorf("overlay read-only: %w", err))
+	}
+	// The disk has no path any more, but its descriptor leads to the mount.
+	writable := fmt.Sprintf("/proc/self/fd/%d", r.writable.Fd())
+	if err := unix.Mount("", writable, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		failed = append(failed, fmt.Errorf("writable disk read-only: %w", err))
+	}
+	unix.Sync()
+	return errors.Join(failed...)
+}

@@ -1,0 +1,25 @@
+// What every command of the CLI is given, and the ways it ends that are no error to print.
+import type { Where } from "../client/where.ts";
+
+export interface Context {
+  readonly where: Where;
+  /** One JSON document on stdout instead of text. */
+  readonly json: boolean;
+  /** No progress and no notes. */
+  readonly quiet: boolean;
+  readonly verbose: boolean;
+}
+
+/** Ends the program with this status; nothing is printed except what --json owes. */
+export class Ended extends Error {
+  override readonly name = "Ended";
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** 128 + SIGPIPE: whoever read our output has gone. */
+export const STATUS_PIPE = 141;

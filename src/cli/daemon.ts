@@ -1,0 +1,28 @@
+// `pyro daemon status` and `pyro daemon stop`.
+import { daemonStatus, stopDaemon } from "../client/call.ts";
+import type { Context } from "./context.ts";
+import { STDOUT, writeAll, writeJson } from "./output.ts";
+
+export async function showDaemon(context: Context): Promise<number> {
+  const status = await daemonStatus(context.where);
+  const { log } = context.where.paths;
+  if (context.json) await writeJson(status ? { running: true, ...status } : { running: false, log });
+  else if (!status) await writeAll(STDOUT, `No daemon runs; the next command starts one. Its log is ${log}.\n`);
+  else {
+    const lines = [
+      `pyro ${status.version} runs as process ${status.pid} since ${status.started_at}.`,
+      `microVMs  ${status.vm_count}`,
+      `socket    ${status.socket}`,
+      `log       ${status.log}`,
+    ];
+    await writeAll(STDOUT, `${lines.join("\n")}\n`);
+  }
+  return 0;
+}
+
+export async function endDaemon(context: Context): Promise<number> {
+  const stopped = await stopDaemon(context.where);
+  if (context.json) await writeJson({ stopped });
+  else if (!context.quiet) await writeAll(STDOUT, stopped ? "The daemon has stopped.\n" : "No daemon runs.\n");
+  return 0;
+}

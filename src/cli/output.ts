@@ -1,0 +1,47 @@
+// Bytes to stdout and stderr. Written by the thread pool, so that a reader who is slow holds back the command and
+// not our own signal handlers.
+import { write } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Ended, STATUS_PIPE } from "./context.ts";
+
+export const STDOUT = 1;
+export const STDERR = 2;
+
+/** Resolves when the system has taken all of it. Errors: Ended with 141 when nobody reads any more. */
+export async function writeAll(fd: number, data: Uint8Array | string): Promise<void> {
+  const bytes = typeof data === "string" ? Buffer.from(data) : data;
+  let at = 0;
+  while (at < bytes.length) {
+    try {
+      at += await writeOnce(fd, bytes.subarray(at));
+    } catch (thrown) {
+      const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
+      // Somebody who shares the terminal or pipe made it non-blocking.
+      if (code === "EAGAIN") await sleep(5);
+      else if (code === "EPIPE") throw new Ended(STATUS_PIPE, "nobody reads the output any more");
+      else throw thrown;
+    }
+  }
+}
+
+export async function writeJson(value: unknown): Promise<void> {
+  await writeAll(STDOUT, `${JSON.stringify(value)}\n`);
+}
+
+let pending = 0;
+
+/** True while a write waits for its reader: the process cannot end by itself then. */
+export function isWriting(): boolean {
+  return pending > 0;
+}
+
+function writeOnce(fd: number, bytes: Uint8Array): Promise<number> {
+  pending++;
+  return new Promise((resolve, reject) => {
+    write(fd, bytes, (error, written) => {
+      pending--;
+      if (error) reject(error);
+      else resolve(written);
+    });
+  });
+}

@@ -1,0 +1,30 @@
+// The doctor's findings for a person: each check with its way out, then what will be used.
+import type { OutputOf } from "../../operations/table.ts";
+import type { Shown } from "./view.ts";
+
+const MARKS = { ok: "ok  ", warning: "warn", failed: "FAIL" } as const;
+const COLOURS = { ok: 32, warning: 33, failed: 31 } as const;
+
+export function doctorView(output: OutputOf<"doctor">): Shown {
+  const width = Math.max(0, ...output.checks.map(({ name }) => name.length));
+  const lines: string[] = [];
+  for (const { name, status, message, fix } of output.checks) {
+    lines.push(`${coloured(MARKS[status], COLOURS[status])}  ${name.padEnd(width)}  ${message}`);
+    if (fix !== null) lines.push(`${" ".repeat(width + 8)}${coloured("->", 36)} ${fix}`);
+  }
+  lines.push("");
+  lines.push(`Driver       ${output.driver}, ${output.acceleration ?? "no acceleration known"}`);
+  lines.push(`Isolation    ${output.isolation}`);
+  if (output.probe !== null) {
+    const { ok, boot_ms, message } = output.probe;
+    lines.push(`Probe guest  ${ok ? `booted${boot_ms === null ? "" : ` in ${boot_ms} ms`}` : "did not boot"}: ${message}`);
+  }
+  lines.push("");
+  lines.push(output.ok ? "pyro can start microVMs here." : "pyro cannot start a microVM here: see FAIL above.");
+  return { stdout: `${lines.join("\n")}\n`, status: output.ok ? 0 : 1 };
+}
+
+function coloured(text: string, colour: number): string {
+  const plain = process.stdout.isTTY !== true || (process.env.NO_COLOR ?? "") !== "" || process.env.TERM === "dumb";
+  return plain ? text : `\x1b[${colour}m${text}\x1b[0m`;
+}

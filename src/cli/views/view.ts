@@ -1,0 +1,25 @@
+// What a view is, and the one for each row: how an output reads for a person.
+import type { OperationName, OutputOf } from "../../operations/table.ts";
+import type { Context } from "../context.ts";
+import { doctorView } from "./doctor.ts";
+import { envListView, envPullView } from "./environment.ts";
+import { processView, runView } from "./process.ts";
+
+/** What goes where. Notes are left out with --quiet. */
+export interface Shown {
+  readonly stdout?: string | Uint8Array;
+  readonly stderr?: string | Uint8Array;
+  readonly note?: string;
+  /** Exit status, where an answer is not simply 0. */
+  readonly status?: number;
+}
+
+export type View<N extends OperationName> = (output: OutputOf<N>, context: Context) => Shown;
+
+export const VIEWS: { readonly [N in OperationName]: View<N> } = {
+  run: runView,
+  "process.read": processView,
+  "env.list": envListView,
+  "env.pull": envPullView,
+  doctor: doctorView,
+};

@@ -1,0 +1,55 @@
+// The daemon's socket: connecting to it, once, and not to somebody else's.
+import { lstat } from "node:fs/promises";
+import { connect as connectSocket, type Socket } from "node:net";
+import { dirname } from "node:path";
+import { PyroError } from "../errors/error.ts";
+import type { Where } from "./where.ts";
+
+const CONNECT_MS = 5000;
+
+/** True for what connecting says when no daemon listens. */
+export function isAbsent(thrown: unknown): boolean {
+  const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
+  return code === "ENOENT" || code === "ECONNREFUSED";
+}
+
+/** Connects, or rejects with the system's error. */
+export async function connectOnce(where: Where, signal?: AbortSignal): Promise<Socket> {
+  await checkOwner(where);
+  signal?.throwIfAborted();
+  return new Promise((resolve, reject) => {
+    const socket = connectSocket({ path: where.paths.daemonSocket });
+    const timer = setTimeout(() => fail(new Error(`no connection within ${CONNECT_MS} ms`)), CONNECT_MS);
+    const aborted = () => fail(signal?.reason);
+    const settle = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", aborted);
+      socket.removeListener("error", fail);
+    };
+    const fail = (reason: unknown) => {
+      settle();
+      socket.on("error", () => {});
+      socket.destroy();
+      reject(reason);
+    };
+    socket.once("error", fail);
+    signal?.addEventListener("abort", aborted, { once: true });
+    socket.once("connect", () => {
+      settle();
+      resolve(socket);
+    });
+  });
+}
+
+/** The sockets live below /tmp: refuse a directory that somebody else made there, it would get our commands. */
+async function checkOwner(where: Where): Promise<void> {
+  const uid = process.getuid?.();
+  const { control, sockets } = where.paths;
+  for (const directory of [control, sockets, dirname(sockets)]) {
+    const found = await lstat(directory);
+    if (found.isDirectory() && found.uid === uid && (found.mode & 0o022) === 0) continue;
+    throw new PyroError("HOST_IO_FAILED", `${directory} is not a directory that only this user can write to.`, {
+      hint: `Remove ${directory}; pyro makes it anew.`,
+    });
+  }
+}

@@ -1,0 +1,103 @@
+// Starts the daemon as a session of its own and waits until it answers. Two clients may do so at once: the daemon
+// takes a lock, the one that does not get it exits, and both clients connect to the other.
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdir, open } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { PyroError } from "../errors/error.ts";
+import { connectOnce, isAbsent } from "./socket.ts";
+import { daemonEnvironment, type Where } from "./where.ts";
+
+const START_MS = 15_000;
+/** A daemon that ended with an error may have a rival that is still coming up. */
+const RIVAL_MS = 1500;
+const POLL_MS = 25;
+const TAIL_BYTES = 2000;
+
+/** Errors: DAEMON_START_FAILED with the end of the log in details.log_tail. */
+export async function startDaemon(where: Where, signal?: AbortSignal): Promise<void> {
+  const { log, state } = where.paths;
+  const entry = daemonEntry();
+  let exited: { at: number; how: string; bad: boolean } | undefined;
+  let logStart = 0;
+  try {
+    await mkdir(state, { recursive: true, mode: 0o700 });
+    const file = await open(log, "a", 0o600);
+    try {
+      logStart = (await file.stat()).size;
+      // flock holds the lock in a descriptor that the daemon inherits, so it goes with the daemon however that dies.
+      const lock = ["--nonblock", "--no-fork", "--conflict-exit-code", "0", where.paths.daemonLock];
+      const child = spawn("flock", [...lock, process.execPath, entry], {
+        cwd: "/",
+        detached: true,
+        env: daemonEnvironment(where.environment),
+        stdio: ["ignore", file.fd, file.fd],
+      });
+      child.unref();
+      child.once("error", (error) => {
+        exited = { at: Date.now(), how: error.message, bad: true };
+      });
+      child.once("exit", (code, killed) => {
+        exited = { at: Date.now(), how: killed ? `killed by ${killed}` : `exit status ${code}`, bad: code !== 0 };
+      });
+    } finally {
+      await file.close();
+    }
+  } catch (thrown) {
+    throw await failed(where, thrown instanceof Error ? thrown.message : String(thrown), logStart, thrown);
+  }
+  const deadline = Date.now() + START_MS;
+  while (Date.now() < deadline) {
+    if (await answers(where, signal)) return;
+    if (exited?.bad && Date.now() - exited.at > RIVAL_MS) throw await failed(where, exited.how, logStart);
+    await sleep(POLL_MS, undefined, signal ? { signal } : {}).catch(() => signal?.throwIfAborted());
+  }
+  throw await failed(where, `no answer within ${START_MS / 1000} s`, logStart);
+}
+
+/** A daemon that accepts connections is there; whether it speaks our protocol is for the call to find out. */
+async function answers(where: Where, signal?: AbortSignal): Promise<boolean> {
+  try {
+    (await connectOnce(where, signal)).destroy();
+    return true;
+  } catch (thrown) {
+    if (isAbsent(thrown)) return false;
+    throw thrown;
+  }
+}
+
+/** Beside the bundle in an installed package, the TypeScript file in a checkout that runs from source. */
+function daemonEntry(): string {
+  const here = fileURLToPath(import.meta.url);
+  if (here.endsWith(".ts")) return join(dirname(here), "..", "daemon", "main.ts");
+  const candidates = [join(dirname(here), "daemon.js"), join(dirname(here), "..", "daemon.js")];
+  return candidates.find(existsSync) ?? join(dirname(here), "daemon.js");
+}
+
+async function failed(where: Where, how: string, logStart: number, cause?: unknown): Promise<PyroError> {
+  const { log } = where.paths;
+  const tail = await readTail(log, logStart);
+  return new PyroError("DAEMON_START_FAILED", `The daemon did not start: ${how}; its log is ${log}.`, {
+    details: { log, log_tail: tail },
+    cause,
+  });
+}
+
+/** What the log says since `from`, at most TAIL_BYTES of it. */
+async function readTail(path: string, from: number): Promise<string> {
+  try {
+    const file = await open(path, "r");
+    try {
+      const { size } = await file.stat();
+      const start = Math.max(Math.min(from, size), size - TAIL_BYTES);
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(size - start), 0, size - start, start);
+      return buffer.subarray(0, bytesRead).toString("utf8");
+    } finally {
+      await file.close();
+    }
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,60 @@
+// Which function of the engine carries out which operation. One entry for each row of the table.
+import type { Engine } from "../engine/engine.ts";
+import { PyroError } from "../errors/error.ts";
+import type { EventOf, OperationName, OutputOf, ParsedInputOf } from "../operations/table.ts";
+import { type RequestHead, ToClient } from "../wire/protocol.ts";
+import { serveRun } from "./run.ts";
+import type { Reply, Requests } from "./stream.ts";
+
+type Streaming = "run" | "env.pull" | "doctor";
+type Unary = Exclude<OperationName, Streaming>;
+
+type UnaryHandler<N extends Unary> = (engine: Engine, input: ParsedInputOf<N>, signal: AbortSignal) => Promise<OutputOf<N>>;
+
+export type StreamHandler<N extends Streaming> = (
+  engine: Engine,
+  input: ParsedInputOf<N>,
+  head: RequestHead,
+  requests: Requests,
+  reply: Reply,
+  signal: AbortSignal,
+) => Promise<void>;
+
+export const UNARY: { readonly [N in Unary]: UnaryHandler<N> } = {
+  "process.read": (engine, input, signal) => engine.runs.read(input, signal),
+  "env.list": (engine, input) => listEnvironments(engine, input),
+};
+
+export const STREAMING: { readonly [N in Streaming]: StreamHandler<N> } = {
+  run: serveRun,
+  "env.pull": async (engine, { environment }, _head, _requests, reply, signal) => {
+    const pulled = await engine.environments.pull(environment, teller(reply), signal);
+    await engine.environments.boot(teller(reply), signal);
+    const { digest, size_bytes } = pulled;
+    await answer<"env.pull">(reply, { environment, digest, installed: true, size_bytes });
+  },
+  doctor: async (engine, _input, _head, _requests, reply, signal) => {
+    await answer<"doctor">(reply, await engine.doctor.examine(teller(reply), signal));
+  },
+};
+
+async function listEnvironments(engine: Engine, input: ParsedInputOf<"env.list">): Promise<OutputOf<"env.list">> {
+  const start = input.cursor === undefined ? 0 : Number(/^e(\d{1,9})$/.exec(input.cursor)?.[1] ?? Number.NaN);
+  if (Number.isNaN(start)) throw new PyroError("CURSOR_INVALID", `${input.cursor} is not a cursor.`);
+  const all = await engine.environments.list();
+  const environments = all.slice(start, start + input.limit).map((record) => ({ ...record }));
+  const next = start + environments.length;
+  return { environments, next_cursor: next < all.length ? `e${next}` : null };
+}
+
+/** Progress of a build, told as events. */
+function teller(reply: Reply) {
+  return (progress: { stage: string; message: string; fraction: number | null }) => {
+    const event: EventOf<"env.pull"> & EventOf<"doctor"> = { type: "progress", ...progress };
+    void reply.json(ToClient.Event, event);
+  };
+}
+
+async function answer<N extends Streaming>(reply: Reply, output: OutputOf<N>): Promise<void> {
+  await reply.json(ToClient.Output, output);
+}

@@ -1,0 +1,45 @@
+// The daemon's process: opens the engine, serves the socket, and leaves in order on SIGTERM or when asked. Its one
+// instance per home is held by the lock that its starter took (see src/client/start-daemon.ts).
+import { pathsFor } from "../engine/paths.ts";
+import { Engine, makeDirectories } from "../engine/engine.ts";
+import { readSettings } from "../engine/settings.ts";
+import { PyroError } from "../errors/error.ts";
+import { log } from "./log.ts";
+import { serve } from "./server.ts";
+
+async function main(): Promise<void> {
+  process.title = "pyro-daemon";
+  process.umask(0o077);
+  const paths = pathsFor(process.env, process.getuid?.() ?? 0);
+  await makeDirectories(paths);
+  const settings = await readSettings(process.env);
+  const engine = await Engine.open(paths, settings);
+  let stopping: Promise<void> | undefined;
+  const stop = (why: string) => {
+    stopping ??= (async () => {
+      log(`stopping: ${why}`);
+      await engine.close();
+      await server.close();
+      log("stopped");
+    })();
+    return stopping;
+  };
+  const server = await serve(paths, engine, () => stop("asked to"));
+  process.on("SIGTERM", () => void stop("SIGTERM"));
+  process.on("SIGINT", () => void stop("SIGINT"));
+  process.on("SIGHUP", () => {});
+  log(`serving on ${paths.daemonSocket}`);
+}
+
+// A fault in one call must not end the microVMs' keeper; it is written down, and the call has failed already.
+process.on("unhandledRejection", (reason) => log(`unhandled: ${describe(reason)}`));
+
+main().catch((thrown: unknown) => {
+  log(`cannot start: ${describe(thrown)}`);
+  process.exitCode = 1;
+});
+
+function describe(thrown: unknown): string {
+  if (thrown instanceof PyroError) return `${thrown.code}: ${thrown.message} ${thrown.hint}`;
+  return thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
+}

@@ -1,0 +1,178 @@
+// HTTP on the unix socket: routes a request to its operation, checks protocol and input, turns errors into replies.
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { unlink } from "node:fs/promises";
+import type { z } from "zod";
+import type { Engine } from "../engine/engine.ts";
+import type { Paths } from "../engine/paths.ts";
+import { PyroError } from "../errors/error.ts";
+import { installation } from "../host/installation.ts";
+import { OPERATIONS, type OperationName } from "../operations/table.ts";
+import { type DaemonStatus, decodeJson, PROTOCOL, type RequestHead, ToClient, ToDaemon } from "../wire/protocol.ts";
+import { STREAMING, UNARY } from "./dispatch.ts";
+import { log } from "./log.ts";
+import { Reply, Requests } from "./stream.ts";
+
+/** Largest body of a row that does not stream, bytes. */
+const MAX_BODY_BYTES = 4 << 20;
+
+export interface Server {
+  close(): Promise<void>;
+}
+
+/** Serves until closed. `stop` ends the engine; the reply to whoever asked comes after it. */
+export async function serve(paths: Paths, engine: Engine, stop: () => Promise<void>): Promise<Server> {
+  const startedAt = new Date().toISOString();
+  const status = (): DaemonStatus => ({
+    version: installation().version,
+    pid: process.pid,
+    socket: paths.daemonSocket,
+    log: paths.log,
+    started_at: startedAt,
+    vm_count: engine.runs.size,
+  });
+  const server = createServer({ requestTimeout: 0, headersTimeout: 10_000, keepAliveTimeout: 1000 }, (request, response) => {
+    response.setHeader("pyro-protocol", PROTOCOL);
+    response.setHeader("pyro-version", installation().version);
+    route(engine, status, stop, request, response).catch((thrown: unknown) => {
+      const error = PyroError.from(thrown);
+      if (error.code === "INTERNAL") log(`${request.url}: ${(thrown as Error).stack ?? error.message}`);
+      replyError(response, error);
+    });
+  });
+  // The lock is ours, so a socket that is there is a dead daemon's.
+  await unlink(paths.daemonSocket).catch(() => {});
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(paths.daemonSocket, resolve);
+  });
+  return {
+    close: async () => {
+      await new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        server.closeIdleConnections();
+        setTimeout(() => server.closeAllConnections(), 1000).unref();
+      });
+    },
+  };
+}
+
+async function route(
+  engine: Engine,
+  status: () => DaemonStatus,
+  stop: () => Promise<void>,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const route = `${request.method} ${request.url}`;
+  // Status and stop answer whatever the protocol: they are the way out of a mismatch.
+  if (route === "GET /v1/status") return replyJson(response, status());
+  if (route === "POST /v1/stop") {
+    request.resume();
+    const stopped = stop();
+    await Promise.race([stopped, new Promise((resolve) => setTimeout(resolve, 10_000).unref())]).catch(() => {});
+    return replyJson(response, {});
+  }
+  if (request.headers["pyro-protocol"] !== String(PROTOCOL)) {
+    throw new PyroError(
+      "DAEMON_INCOMPATIBLE",
+      `This daemon is pyro ${installation().version}, protocol ${PROTOCOL}; the caller speaks protocol ${request.headers["pyro-protocol"] ?? "none"}.`,
+    );
+  }
+  const name = /^POST \/v1\/([a-z_.]+)$/.exec(route)?.[1];
+  if (name === undefined || !isOperation(name)) throw new PyroError("UNKNOWN_OPERATION", `There is no operation ${route}.`);
+  if (name in STREAMING) await stream(engine, name as keyof typeof STREAMING, request, response);
+  else await unary(engine, name as keyof typeof UNARY, request, response);
+}
+
+async function unary(engine: Engine, name: keyof typeof UNARY, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const input = parseInput(name, await readJson(request));
+  const gone = whenGone(response);
+  const handler = UNARY[name] as (engine: Engine, input: unknown, signal: AbortSignal) => Promise<unknown>;
+  replyJson(response, await handler(engine, input, gone));
+}
+
+async function stream(
+  engine: Engine,
+  name: keyof typeof STREAMING,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const gone = whenGone(response);
+  const requests = new Requests(request);
+  const first = await requests.next();
+  if (first?.type !== ToDaemon.Head) throw new PyroError("INVALID_INPUT", "The first frame must be the request's head.");
+  const head = decodeJson(first) as RequestHead;
+  const reply = new Reply(response);
+  try {
+    const input = parseInput(name, head.input);
+    const handler = STREAMING[name] as (
+      engine: Engine,
+      input: unknown,
+      head: RequestHead,
+      requests: Requests,
+      reply: Reply,
+      signal: AbortSignal,
+    ) => Promise<void>;
+    await handler(engine, input, head, requests, reply, gone);
+  } catch (thrown) {
+    const error = PyroError.from(thrown);
+    if (error.code === "INTERNAL") log(`${name}: ${(thrown as Error).stack ?? error.message}`);
+    await reply.json(ToClient.Error, error.toData());
+  } finally {
+    reply.end();
+    // What the client still sends has no reader any more.
+    request.resume();
+  }
+}
+
+function parseInput(name: OperationName, value: unknown): unknown {
+  const parsed = (OPERATIONS[name].input as z.ZodObject).safeParse(value);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  const where = issue?.path.join(".") ?? "";
+  throw new PyroError("INVALID_INPUT", `${where === "" ? "The input" : where}: ${issue?.message ?? "is not valid"}.`, {
+    details: { issues: parsed.error.issues.map(({ path, message }) => ({ path: path.join("."), message })) },
+  });
+}
+
+function isOperation(name: string): name is OperationName {
+  return Object.hasOwn(OPERATIONS, name);
+}
+
+/** Aborts when the caller's connection closes before the reply is complete. */
+function whenGone(response: ServerResponse): AbortSignal {
+  const controller = new AbortController();
+  response.once("close", () => {
+    if (!response.writableFinished) controller.abort(new PyroError("CANCELLED", "The caller has gone."));
+  });
+  return controller.signal;
+}
+
+async function readJson(request: IncomingMessage): Promise<unknown> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > MAX_BODY_BYTES) throw new PyroError("INVALID_INPUT", `The input is longer than ${MAX_BODY_BYTES} bytes.`);
+    chunks.push(chunk);
+  }
+  try {
+    return JSON.parse(Buffer.concat(chunks).toString("utf8"));
+  } catch {
+    throw new PyroError("INVALID_INPUT", "The input is not JSON.");
+  }
+}
+
+function replyJson(response: ServerResponse, value: unknown): void {
+  response.setHeader("content-type", "application/json");
+  response.end(JSON.stringify(value));
+}
+
+function replyError(response: ServerResponse, error: PyroError): void {
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  response.statusCode = error.code === "DAEMON_INCOMPATIBLE" ? 409 : error.code === "INTERNAL" ? 500 : 400;
+  replyJson(response, { error: error.toData() });
+}

@@ -1,0 +1,148 @@
+// The command line of a QEMU microVM. The device shape is an ABI between a template and everything restored from it:
+// three drives, two guest ports, a random number source and a VM generation id, always and in this order.
+import type { Drives, MachineSpec } from "../driver.ts";
+
+/** Raised when the shape changes; part of every template's key. */
+export const SHAPE_VERSION = 1;
+
+export const ROLES = ["base", "writable", "aux"] as const;
+export type Role = (typeof ROLES)[number];
+
+/** Sizes of drives that have no file yet. The guest keeps the base's for good, so it is larger than any base. */
+const PLACEHOLDER_BYTES: Record<Role, number> = {
+  base: 16 * 1024 ** 3,
+  writable: 1024 ** 2,
+  aux: 1024 ** 2,
+};
+
+/** Names inside the microVM's directory. */
+export const SOCKETS = { qmp: "qmp.sock", control: "control.sock", net: "net.sock", migration: "migration.sock" } as const;
+
+const MEMORY_FD = 3;
+const FIRST_FILE_FD = 4;
+
+/** A file that the launcher hands over as a descriptor. Its place in the list is its descriptor. */
+export interface HandedFile {
+  readonly path: string;
+  readonly readOnly: boolean;
+}
+
+export interface CommandLine {
+  readonly args: string[];
+  readonly files: HandedFile[];
+}
+
+function machine(spec: MachineSpec, kvm: boolean, sharedMemory: boolean): string[] {
+  return [
+    "-nodefaults",
+    "-no-user-config",
+    "-display",
+    "none",
+    "-no-reboot",
+    "-M",
+    "q35,memory-backend=ram,smm=off,sata=off,smbus=off,usb=off,dump-guest-core=off",
+    ...(kvm ? ["-accel", "kvm", "-cpu", "host"] : ["-accel", "tcg,thread=multi", "-cpu", "max"]),
+    "-m",
+    `${spec.memMib}M`,
+    "-smp",
+    `${spec.vcpuCount}`,
+    "-object",
+    `memory-backend-file,id=ram,size=${spec.memMib}M,mem-path=/proc/self/fd/${MEMORY_FD},share=${sharedMemory ? "on" : "off"}`,
+    // The console goes to stdout, which the launcher keeps the head and tail of: a guest cannot fill the disk with it.
+    "-chardev",
+    "stdio,id=console,signal=off",
+    "-serial",
+    "chardev:console",
+    "-device",
+    "virtio-serial-pci,id=vs",
+    "-chardev",
+    `socket,id=control,path=${SOCKETS.control},server=on,wait=off`,
+    "-device",
+    "virtserialport,bus=vs.0,nr=1,chardev=control,name=control",
+    "-chardev",
+    `socket,id=net,path=${SOCKETS.net},server=on,wait=off`,
+    "-device",
+    "virtserialport,bus=vs.0,nr=2,chardev=net,name=net",
+    "-qmp",
+    `unix:${SOCKETS.qmp},server=on,wait=off`,
+    // The launcher's own monitor, over which it passes descriptors.
+    "-qmp",
+    "unix:fd.sock,server=on,wait=off",
+    "-object",
+    "rng-random,id=rng,filename=/dev/urandom",
+    "-device",
+    "virtio-rng-pci,rng=rng",
+    "-device",
+    "vmgenid,guid=auto",
+    "-sandbox",
+    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+  ];
+}
+
+export function fileNode(name: string, fdSet: number, readOnly: boolean): Record<string, unknown> {
+  return { driver: "file", "node-name": name, filename: `/dev/fdset/${fdSet}`, "read-only": readOnly, locking: "off" };
+}
+
+/** The node a drive's device sits on; what is below it can be exchanged. */
+export function driveNode(role: Role, file: string): Record<string, unknown> {
+  return {
+    driver: "raw",
+    "node-name": role,
+    file,
+    "read-only": role === "base",
+    ...(role === "base" ? {} : { discard: "unmap" }),
+  };
+}
+
+function drives(given: Drives, files: HandedFile[]): string[] {
+  const args: string[] = [];
+  ROLES.forEach((role, index) => {
+    const file = given[role];
+    const below = `${role}-file`;
+    if (file === undefined) {
+      args.push(
+        "-blockdev",
+        JSON.stringify({
+          driver: "null-co",
+          "node-name": below,
+          size: PLACEHOLDER_BYTES[role],
+          "read-zeroes": true,
+          "read-only": role === "base",
+        }),
+      );
+    } else {
+      const fdSet = index + 1;
+      args.push("-add-fd", `fd=${FIRST_FILE_FD + files.length},set=${fdSet}`);
+      args.push("-blockdev", JSON.stringify(fileNode(below, fdSet, file.readOnly)));
+      files.push({ path: file.path, readOnly: file.readOnly });
+    }
+    args.push("-blockdev", JSON.stringify(driveNode(role, below)));
+    args.push("-device", `virtio-blk-pci,drive=${role},id=drive-${role}`);
+  });
+  return args;
+}
+
+/** Boots a machine on memory that is shared with the template to be. */
+export function prepareCommand(spec: MachineSpec, kvm: boolean): CommandLine {
+  const files: HandedFile[] = [];
+  return {
+    args: [
+      ...machine(spec, kvm, true),
+      ...drives({}, files),
+      "-kernel",
+      spec.kernel.path,
+      "-initrd",
+      spec.initramfs.path,
+      "-append",
+      "console=ttyS0 quiet panic=-1",
+    ],
+    files,
+  };
+}
+
+/** Waits, stopped, for the device state on `stateFd` (QMP migrate-incoming), with the real files on its drives. */
+export function restoreCommand(spec: MachineSpec, kvm: boolean, statePath: string, given: Drives): CommandLine & { stateFd: number } {
+  const files: HandedFile[] = [{ path: statePath, readOnly: true }];
+  const args = [...machine(spec, kvm, false), ...drives(given, files), "-S", "-incoming", "defer"];
+  return { args, files, stateFd: FIRST_FILE_FD };
+}

@@ -1,0 +1,316 @@
+// The QEMU driver: boots a template on shared memory, freezes it, and restores microVMs from it. KVM or TCG is decided
+// by whoever makes the driver.
+import { createHash } from "node:crypto";
+import { execFile } from "node:child_process";
+import { chmod, readFile, stat, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import type { Duplex } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
+import { PyroError } from "../../errors/error.ts";
+import type { Launcher } from "../../launcher/launcher.ts";
+import {
+  type Driver,
+  type Features,
+  type Machine,
+  type MachineSpec,
+  type RestoreOptions,
+  type Template,
+  TemplateDamaged,
+} from "../driver.ts";
+import { prepareCommand, restoreCommand, SHAPE_VERSION, SOCKETS, type CommandLine } from "./arguments.ts";
+import { QemuMachine } from "./machine.ts";
+import { Qmp } from "./qmp.ts";
+import { checkTemplate, digestOf, filesOf, writeRecord } from "./template.ts";
+
+/** A cold boot under TCG takes 4 to 7 s, several times that on a loaded machine. */
+const BOOT_MS = 90_000;
+/** A KVM that works boots in a second or two; one that does not hangs. */
+const KVM_BOOT_MS = 20_000;
+const FREEZE_MS = 30_000;
+const MONITOR_MS = 15_000;
+const POLL_MS = 5;
+/** Largest device state that is believed, bytes; it is about half a megabyte. */
+const MAX_STATE_BYTES = 64 << 20;
+
+export interface QemuOptions {
+  readonly launcher: Launcher;
+  /** Absolute path of qemu-system-x86_64. */
+  readonly program: string;
+  readonly kvm: boolean;
+  readonly confined: boolean;
+}
+
+export class QemuDriver implements Driver {
+  readonly name = "qemu";
+  readonly features: Features;
+  readonly #options: QemuOptions;
+  #fingerprint: Promise<string> | undefined;
+
+  constructor(options: QemuOptions) {
+    this.#options = options;
+    this.features = { acceleration: options.kvm ? "kvm" : "tcg", pause: true, hotAttach: true };
+  }
+
+  fingerprint(): Promise<string> {
+    this.#fingerprint ??= this.#identify();
+    return this.#fingerprint;
+  }
+
+  async prepare(
+    key: string,
+    spec: MachineSpec,
+    directory: string,
+    ready: (control: Duplex) => Promise<void>,
+    signal?: AbortSignal,
+  ): Promise<Template> {
+    const launcher = this.#options.launcher;
+    const vmId = `prepare-${key.slice(0, 16)}`;
+    const templateId = key;
+    await this.#endLeftOver(vmId);
+    await launcher.call((calls, options) => calls.dropMemory({ templateId }, options));
+    await launcher.call((calls, options) =>
+      calls.createMemory({ templateId, sizeBytes: BigInt(spec.memMib) << 20n }, options),
+    );
+    let sealed = false;
+    try {
+      const command = prepareCommand(spec, this.#options.kvm);
+      const machine = await this.#start(vmId, templateId, spec, command, true, [spec.kernel.path, spec.initramfs.path]);
+      try {
+        const deadline = AbortSignal.timeout(this.#options.kvm ? KVM_BOOT_MS : BOOT_MS);
+        await this.#untilReady(machine, ready, signal ? AbortSignal.any([deadline, signal]) : deadline);
+        const state = await this.#freeze(machine);
+        await writeFile(filesOf(directory).state, state, { mode: 0o600 });
+        const memory = await launcher.call((calls, options) =>
+          calls.sealMemory({ templateId, savePath: filesOf(directory).memory }, options),
+        );
+        sealed = true;
+        await writeRecord(directory, {
+          key,
+          state_sha256: digestOf(state),
+          memory_sha256: memory.sha256,
+          memory_bytes: spec.memMib * 2 ** 20,
+          memory_data_bytes: Number(memory.dataBytes),
+        });
+      } catch (error) {
+        throw await this.#explain(error, machine, "boot");
+      } finally {
+        await machine.kill();
+      }
+    } finally {
+      if (!sealed) await launcher.call((calls, options) => calls.dropMemory({ templateId }, options));
+    }
+    return { key, directory };
+  }
+
+  async restore(template: Template, spec: MachineSpec, vmId: string, options: RestoreOptions): Promise<Machine> {
+    const record = await checkTemplate(template.directory, template.key);
+    const files = filesOf(template.directory);
+    await this.#load(template.key, files.memory, record);
+    const command = restoreCommand(spec, this.#options.kvm, files.state, options.drives);
+    const machine = await this.#start(vmId, template.key, spec, command, options.ephemeral, []);
+    try {
+      const qmp = await this.#monitor(machine, options.signal);
+      try {
+        await ignoreSharedMemory(qmp);
+        await qmp.execute("migrate-incoming", { uri: `fd:${command.stateFd}` });
+        await untilMigrated(qmp);
+        for (const role of ["writable", "aux"] as const) {
+          const file = options.drives[role];
+          if (file !== undefined) await qmp.execute("block_resize", { "node-name": role, size: file.virtualBytes });
+        }
+        await qmp.execute("cont");
+      } finally {
+        qmp.close();
+      }
+      return machine;
+    } catch (error) {
+      const explained = await this.#explain(error, machine, "restore");
+      await machine.kill();
+      throw explained;
+    }
+  }
+
+  async #identify(): Promise<string> {
+    const { program, kvm } = this.#options;
+    const [version, cpu, binary] = await Promise.all([
+      promisify(execFile)(program, ["--version"], { timeout: MONITOR_MS }),
+      readFile("/proc/cpuinfo", "utf8"),
+      stat(program),
+    ]);
+    const processor = cpu
+      .split("\n\n", 1)[0]
+      ?.split("\n")
+      .filter((line) => /^(vendor_id|cpu family|model|stepping|microcode|flags)\b/.test(line));
+    const parts = ["qemu", SHAPE_VERSION, version.stdout, binary.size, binary.mtimeMs, kvm, processor];
+    return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
+  }
+
+  async #load(templateId: string, path: string, record: { memory_sha256: string; memory_bytes: number }): Promise<void> {
+    try {
+      await this.#options.launcher.call((calls, options) =>
+        calls.loadMemory(
+          { templateId, path, sizeBytes: BigInt(record.memory_bytes), sha256: record.memory_sha256 },
+          options,
+        ),
+      );
+    } catch (error) {
+      if (String((error as Error).message).includes("digest: ")) throw new TemplateDamaged((error as Error).message);
+      throw error;
+    }
+  }
+
+  async #start(
+    vmId: string,
+    templateId: string,
+    spec: MachineSpec,
+    command: CommandLine,
+    ephemeral: boolean,
+    readOnlyPaths: string[],
+  ): Promise<QemuMachine> {
+    const { launcher, program, kvm, confined } = this.#options;
+    const end = launcher.whenEnded(vmId);
+    try {
+      const started = await launcher.call((calls, options) =>
+        calls.startVm(
+          {
+            vmId,
+            program,
+            args: command.args,
+            readOnlyPaths,
+            templateId,
+            files: command.files.map((file) => ({ path: file.path, readOnly: file.readOnly })),
+            ephemeral,
+            confined,
+            kvm,
+            memoryMib: spec.memMib,
+            vcpuCount: spec.vcpuCount,
+            labels: { driver: this.name },
+          },
+          options,
+        ),
+      );
+      const directory = started.vm?.directory;
+      if (directory === undefined) throw new PyroError("INTERNAL", "The launcher did not say where the microVM is.");
+      return new QemuMachine(launcher, vmId, directory, end);
+    } catch (error) {
+      launcher.forget(vmId);
+      throw error;
+    }
+  }
+
+  /** The monitor's socket appears some 50 ms after the start; a VMM that ends instead says why on its console. */
+  async #monitor(machine: QemuMachine, signal?: AbortSignal): Promise<Qmp> {
+    let over: string | undefined;
+    machine.ended.then((why) => {
+      over = why;
+    });
+    const deadline = Date.now() + MONITOR_MS;
+    for (;;) {
+      signal?.throwIfAborted();
+      try {
+        return await Qmp.open(machine.pathOf(SOCKETS.qmp));
+      } catch (error) {
+        if (over !== undefined) throw new PyroError("MICROVM_START_FAILED", `QEMU did not start: ${over}.`);
+        if (Date.now() > deadline) {
+          throw new PyroError("MICROVM_START_FAILED", "QEMU's monitor does not answer.", { cause: error });
+        }
+      }
+      await sleep(POLL_MS);
+    }
+  }
+
+  async #untilReady(machine: QemuMachine, ready: (control: Duplex) => Promise<void>, signal: AbortSignal): Promise<void> {
+    const qmp = await this.#monitor(machine, signal);
+    qmp.close();
+    const lost = machine.ended.then((why) => {
+      throw new PyroError("MICROVM_START_FAILED", `The guest did not boot: ${why}.`);
+    });
+    const boot = async () => {
+      const control = await machine.openPort("control", signal);
+      try {
+        await ready(control);
+      } finally {
+        control.destroy();
+      }
+    };
+    await Promise.race([boot(), lost]);
+  }
+
+  /** Stops the vCPUs and takes the device state over a socket of the daemon's; memory stays where it is. */
+  async #freeze(machine: QemuMachine): Promise<Buffer> {
+    const path = machine.pathOf(SOCKETS.migration);
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    const server = createServer();
+    const state = new Promise<Buffer>((resolve, reject) => {
+      server.once("connection", (socket) => {
+        socket.on("data", (chunk: Buffer) => {
+          bytes += chunk.length;
+          if (bytes > MAX_STATE_BYTES) socket.destroy(new Error("the device state is too large"));
+          else chunks.push(chunk);
+        });
+        socket.once("error", reject);
+        socket.once("end", () => resolve(Buffer.concat(chunks)));
+      });
+    });
+    state.catch(() => {});
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(path, resolve);
+    });
+    try {
+      // The VMM's user must reach it; the directory keeps everyone else out.
+      await chmod(path, 0o666);
+      const qmp = await this.#monitor(machine);
+      try {
+        await qmp.execute("stop");
+        await ignoreSharedMemory(qmp);
+        await qmp.execute("migrate", { uri: `unix:${SOCKETS.migration}` });
+        await untilMigrated(qmp);
+        await qmp.execute("quit");
+      } finally {
+        qmp.close();
+      }
+      await machine.ended;
+      return await state;
+    } finally {
+      server.close();
+    }
+  }
+
+  async #endLeftOver(vmId: string): Promise<void> {
+    await this.#options.launcher.call((calls, options) => calls.killVm({ vmId }, options));
+  }
+
+  async #explain(error: unknown, machine: QemuMachine, stage: string): Promise<unknown> {
+    if (error instanceof TemplateDamaged) return error;
+    const known = error instanceof PyroError ? error : undefined;
+    if (known !== undefined && known.code !== "MICROVM_START_FAILED" && known.code !== "GUEST_UNRESPONSIVE") return error;
+    const tail = (await machine.consoleTail()).trim();
+    const message = known?.message ?? `The microVM did not come up: ${(error as Error).message}`;
+    return new PyroError(known?.code ?? "MICROVM_START_FAILED", message, {
+      cause: error,
+      details: { stage, driver: this.name, console_tail: tail },
+    });
+  }
+}
+
+async function ignoreSharedMemory(qmp: Qmp): Promise<void> {
+  await qmp.execute("migrate-set-capabilities", {
+    capabilities: [{ capability: "x-ignore-shared", state: true }],
+  });
+}
+
+async function untilMigrated(qmp: Qmp): Promise<void> {
+  const deadline = Date.now() + FREEZE_MS;
+  for (;;) {
+    const answer = (await qmp.execute("query-migrate")) as { status?: string; "error-desc"?: string };
+    if (answer.status === "completed") return;
+    if (answer.status === "failed" || answer.status === "cancelled") {
+      throw new Error(`QEMU could not move the device state: ${answer["error-desc"] ?? answer.status}`);
+    }
+    if (Date.now() > deadline) throw new Error("QEMU did not finish moving the device state");
+    await sleep(POLL_MS);
+  }
+}

@@ -1,0 +1,88 @@
+// QMP, QEMU's control protocol: one JSON document a line over a unix socket. One session, commands in turn.
+import { connect, type Socket } from "node:net";
+
+const COMMAND_MS = 10_000;
+
+interface Reply {
+  readonly return?: unknown;
+  readonly error?: { readonly class: string; readonly desc: string };
+  readonly QMP?: unknown;
+}
+
+/** QEMU refused a command, or does not answer. */
+export class QmpError extends Error {
+  override readonly name = "QmpError";
+}
+
+export class Qmp {
+  readonly #socket: Socket;
+  readonly #waiting: { resolve: (value: unknown) => void; reject: (error: Error) => void }[] = [];
+  #buffer = "";
+
+  private constructor(socket: Socket) {
+    this.#socket = socket;
+  }
+
+  /** Connects to a monitor and takes it out of negotiation. */
+  static async open(path: string): Promise<Qmp> {
+    const socket = connect(path);
+    await new Promise<void>((resolve, reject) => {
+      socket.once("connect", resolve);
+      socket.once("error", reject);
+    });
+    const qmp = new Qmp(socket);
+    const greeting = qmp.#expect("greeting");
+    socket.setEncoding("utf8");
+    socket.on("data", (text: string) => qmp.#take(text));
+    socket.on("error", () => {});
+    socket.on("close", () => qmp.#fail("the monitor closed"));
+    await greeting;
+    await qmp.execute("qmp_capabilities");
+    return qmp;
+  }
+
+  /** Runs one command and gives what it returned. */
+  async execute(command: string, args?: Record<string, unknown>): Promise<unknown> {
+    const answer = this.#expect(command);
+    this.#socket.write(`${JSON.stringify(args === undefined ? { execute: command } : { execute: command, arguments: args })}\n`);
+    return await answer;
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+
+  #expect(what: string): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#fail(`no answer to ${what} within ${COMMAND_MS} ms`);
+        this.#socket.destroy();
+      }, COMMAND_MS);
+      this.#waiting.push({
+        resolve: (value) => {
+          clearTimeout(timer);
+          resolve(value);
+        },
+        reject: (error) => {
+          clearTimeout(timer);
+          reject(new QmpError(`${what}: ${error.message}`));
+        },
+      });
+    });
+  }
+
+  #take(text: string): void {
+    this.#buffer += text;
+    for (let end = this.#buffer.indexOf("\n"); end >= 0; end = this.#buffer.indexOf("\n")) {
+      const line = this.#buffer.slice(0, end);
+      this.#buffer = this.#buffer.slice(end + 1);
+      const reply = JSON.parse(line) as Reply;
+      if (reply.error !== undefined) this.#waiting.shift()?.reject(new Error(reply.error.desc));
+      else if (reply.QMP !== undefined || "return" in reply) this.#waiting.shift()?.resolve(reply.return);
+    }
+  }
+
+  #fail(why: string): void {
+    for (const waiter of this.#waiting.splice(0)) waiter.reject(new Error(why));
+  }
+}

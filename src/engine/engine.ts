@@ -1,0 +1,81 @@
+// The engine put together: what the daemon calls, by operation.
+import { chmod, lstat, mkdir } from "node:fs/promises";
+import { dirname } from "node:path";
+import { EnvironmentStore } from "../environments/store.ts";
+import { PyroError } from "../errors/error.ts";
+import { installation } from "../host/installation.ts";
+import { Launcher } from "../launcher/launcher.ts";
+import { Acceleration } from "./acceleration.ts";
+import { Doctor } from "./doctor.ts";
+import type { Paths } from "./paths.ts";
+import { Runs } from "./runs.ts";
+import type { Settings } from "./settings.ts";
+import { removeStagedTemplates } from "./templates.ts";
+
+export class Engine {
+  readonly environments: EnvironmentStore;
+  readonly runs: Runs;
+  readonly doctor: Doctor;
+  readonly #launcher: Launcher;
+
+  private constructor(paths: Paths, settings: Settings) {
+    const { guestd, launcher: program } = installation();
+    this.#launcher = new Launcher({
+      program,
+      socketPath: paths.launcherSocket,
+      vmsDirectory: paths.vms,
+      logPath: paths.launcherLog,
+    });
+    this.environments = new EnvironmentStore(paths, guestd);
+    const acceleration = new Acceleration(paths, this.#launcher, settings);
+    this.runs = new Runs({ paths, environments: this.environments, acceleration }, this.#launcher);
+    this.doctor = new Doctor({ paths, settings, environments: this.environments, acceleration });
+  }
+
+  /** Makes the directories, and takes up what an earlier daemon left. Errors: HOST_IO_FAILED. */
+  static async open(paths: Paths, settings: Settings): Promise<Engine> {
+    await makeDirectories(paths);
+    const engine = new Engine(paths, settings);
+    await removeStagedTemplates(paths);
+    await engine.runs.adopt();
+    return engine;
+  }
+
+  /** Ends runs, and lets go of the launcher. */
+  async close(): Promise<void> {
+    await this.runs.close();
+    await this.#launcher.stop();
+  }
+}
+
+/** The directories of a home. The one below /tmp must be this user's own: another could have made it first. */
+export async function makeDirectories(paths: Paths): Promise<void> {
+  const own = dirname(paths.sockets);
+  try {
+    await mkdir(paths.state, { recursive: true, mode: 0o700 });
+    await mkdir(paths.cache, { recursive: true, mode: 0o700 });
+    await mkdir(paths.templates, { recursive: true, mode: 0o700 });
+    await mkdir(own, { mode: 0o711 }).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw error;
+    });
+    const found = await lstat(own);
+    if (!found.isDirectory() || found.uid !== process.getuid?.()) {
+      throw new PyroError("HOST_IO_FAILED", `${own} is not a directory of this user's own; nothing is put there.`, {
+        hint: `Have ${own} removed by whoever made it, then try again.`,
+      });
+    }
+    // microVMs of other users pass through, nobody may look or write.
+    await chmod(own, 0o711);
+    for (const [directory, mode] of [
+      [paths.sockets, 0o711],
+      [paths.control, 0o700],
+      [paths.vms, 0o711],
+    ] as const) {
+      await mkdir(directory, { recursive: true, mode });
+      await chmod(directory, mode);
+    }
+  } catch (error) {
+    if (error instanceof PyroError) throw error;
+    throw new PyroError("HOST_IO_FAILED", `pyro's directories cannot be made: ${(error as Error).message}`, { cause: error });
+  }
+}

@@ -1,0 +1,131 @@
+// A microVM that answers: restored, given its own identity, its disks mounted, its clock kept right. What runs in it is
+// others' business.
+import { Code, ConnectError } from "@connectrpc/connect";
+import { randomBytes } from "node:crypto";
+import type { Driver, Drives, Machine, MachineSpec, Template } from "../drivers/driver.ts";
+import { PyroError } from "../errors/error.ts";
+import { GuestClient } from "../guest/client.ts";
+
+/** From the restore to a mounted root, under TCG on a loaded machine. */
+const READY_MS = 60_000;
+const CLOCK_EVERY_MS = 60_000;
+const CLOCK_MS = 10_000;
+const ENTROPY_BYTES = 64;
+
+/** What makes a microVM this one and no other of its template. */
+export interface Identity {
+  readonly hostname: string;
+  /** 32 hexadecimal digits. */
+  readonly machineId: string;
+}
+
+export function newIdentity(vmId: string): Identity {
+  return { hostname: vmId.replaceAll("_", "-"), machineId: randomBytes(16).toString("hex") };
+}
+
+export class MicroVm {
+  readonly machine: Machine;
+  readonly guest: GuestClient;
+  readonly #clock: NodeJS.Timeout;
+
+  private constructor(machine: Machine) {
+    this.machine = machine;
+    this.guest = new GuestClient((signal) => machine.openPort("control", signal));
+    // Calls under way must not wait for a deadline when the VMM has gone.
+    machine.ended.then((why) => this.#lost(why));
+    this.#clock = setInterval(() => void this.#setClock(), CLOCK_EVERY_MS);
+    this.#clock.unref();
+  }
+
+  /** Restores a template and makes it ready for processes. On failure nothing of it is left. */
+  static async start(
+    driver: Driver,
+    template: Template,
+    spec: MachineSpec,
+    vmId: string,
+    identity: Identity,
+    options: { drives: Drives; baseType: string; ephemeral: boolean; signal: AbortSignal },
+  ): Promise<MicroVm> {
+    const machine = await driver.restore(template, spec, vmId, options);
+    const vm = new MicroVm(machine);
+    try {
+      await vm.#identify(identity, options.signal);
+      await vm.#mount(options.baseType, options.signal);
+      return vm;
+    } catch (error) {
+      const tail = (await machine.consoleTail()).trim();
+      await vm.kill();
+      throw withTail(error, tail);
+    }
+  }
+
+  /** Takes up one that runs already and is ready. */
+  static adopt(machine: Machine): MicroVm {
+    return new MicroVm(machine);
+  }
+
+  /** Ends it at once. Idempotent. */
+  async kill(): Promise<void> {
+    this.release();
+    await this.machine.kill();
+  }
+
+  /** Lets go of it and leaves it running. */
+  release(): void {
+    clearInterval(this.#clock);
+    this.guest.close();
+    this.machine.release();
+  }
+
+  async #identify(identity: Identity, signal: AbortSignal): Promise<void> {
+    await this.guest.call(
+      (calls, options) =>
+        calls.identify(
+          {
+            hostname: identity.hostname,
+            machineId: identity.machineId,
+            unixNanoseconds: nowNanoseconds(),
+            entropy: randomBytes(ENTROPY_BYTES),
+          },
+          options,
+        ),
+      { timeoutMs: READY_MS, signal },
+    );
+  }
+
+  async #mount(baseType: string, signal: AbortSignal): Promise<void> {
+    await this.guest.call((calls, options) => calls.mountRoot({ baseType }, options), { timeoutMs: READY_MS, signal });
+  }
+
+  /** Laptops sleep, and a paused microVM falls behind. A failure shows in the next call that matters. */
+  async #setClock(): Promise<void> {
+    await this.guest
+      .call((calls, options) => calls.setClock({ unixNanoseconds: nowNanoseconds() }, options), { timeoutMs: CLOCK_MS })
+      .catch(() => {});
+  }
+
+  #lost(why: string): void {
+    clearInterval(this.#clock);
+    this.guest.close(new PyroError("MICROVM_LOST", `The microVM ended: ${why}.`));
+  }
+}
+
+function withTail(error: unknown, consoleTail: string): unknown {
+  if (error instanceof ConnectError && error.code !== Code.Canceled) {
+    return new PyroError("MICROVM_START_FAILED", `The guest could not get ready: ${error.rawMessage}`, {
+      cause: error,
+      details: { stage: "ready", console_tail: consoleTail },
+    });
+  }
+  if (error instanceof PyroError && ["GUEST_UNRESPONSIVE", "MICROVM_LOST"].includes(error.code)) {
+    return new PyroError("MICROVM_START_FAILED", error.message, {
+      cause: error,
+      details: { stage: "ready", console_tail: consoleTail },
+    });
+  }
+  return error;
+}
+
+function nowNanoseconds(): bigint {
+  return BigInt(Date.now()) * 1_000_000n;
+}

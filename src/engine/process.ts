@@ -1,0 +1,218 @@
+// One process in a microVM as the host knows it: started exactly once, its output copied into a spool for as long as it
+// runs, its end recorded. Commands, and later shells and services, are uses of it.
+import { Code, ConnectError } from "@connectrpc/connect";
+import { constants } from "node:os";
+import { PyroError } from "../errors/error.ts";
+import type { Process as GuestProcess } from "../gen/pyro/guest/v1/guest_pb.js";
+import { Stream } from "../gen/pyro/guest/v1/guest_pb.js";
+import type { GuestClient } from "../guest/client.ts";
+import type { Spool } from "./spool.ts";
+
+const CALL_MS = 30_000;
+/** A write may wait for as long as the process does not read. */
+const WRITE_MS = 5 * 60_000;
+/** How much later than the guest the host ends a command whose time ran out: a guest may lie about its timers. */
+const TIMEOUT_GRACE_MS = 10_000;
+const MAX_WRITE_BYTES = 256 << 10;
+const SIGKILL = 9;
+
+/** What is asked for. Paths and strings are UTF-8 here and bytes on the way. */
+export interface ProcessSpec {
+  readonly processId: string;
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string;
+  readonly user: string;
+  readonly terminal: { readonly columns: number; readonly rows: number } | undefined;
+  readonly noStdin: boolean;
+  readonly timeoutMs: number;
+}
+
+export interface ProcessEnd {
+  readonly exitCode: number;
+  /** Name of the signal that ended it, or null. */
+  readonly signal: string | null;
+  readonly timedOut: boolean;
+  readonly outOfMemory: boolean;
+  readonly endedAt: string;
+}
+
+export class HostProcess {
+  readonly spec: ProcessSpec;
+  readonly startedAt: string;
+  readonly spool: Spool;
+  /** Resolves when it has ended and all of its output is in the spool; rejects with a PyroError when it was lost. */
+  readonly ended: Promise<ProcessEnd>;
+  readonly #guest: GuestClient;
+  readonly #stopping = new AbortController();
+  #inputOffset: bigint;
+  #timedOut = false;
+
+  private constructor(guest: GuestClient, spec: ProcessSpec, spool: Spool, first: GuestProcess) {
+    this.#guest = guest;
+    this.spec = spec;
+    this.spool = spool;
+    this.startedAt = timestamp(first.startedUnixNanoseconds);
+    this.#inputOffset = first.inputOffset;
+    this.ended = this.#follow();
+    this.ended.catch(() => {});
+  }
+
+  /** Starts it, or takes it up when a call before this one did. Errors: CWD_NOT_FOUND, USER_NOT_FOUND, the guest's. */
+  static async start(guest: GuestClient, spec: ProcessSpec, spool: Spool): Promise<HostProcess> {
+    try {
+      const response = await guest.call(
+        (calls, options) =>
+          calls.startProcess(
+            {
+              processId: spec.processId,
+              argv: spec.argv.map(bytes),
+              env: Object.entries(spec.env).map(([name, value]) => bytes(`${name}=${value}`)),
+              cwd: bytes(spec.cwd),
+              user: spec.user,
+              tty: spec.terminal,
+              noStdin: spec.noStdin,
+              timeoutMilliseconds: BigInt(Math.ceil(spec.timeoutMs)),
+            },
+            options,
+          ),
+        { timeoutMs: CALL_MS },
+      );
+      if (response.process === undefined) throw new PyroError("GUEST_UNRESPONSIVE", "The guest's answer is incomplete.");
+      return new HostProcess(guest, spec, spool, response.process);
+    } catch (error) {
+      throw refusal(error, spec);
+    }
+  }
+
+  /** Count of stdin bytes that the process's pipe has taken. */
+  get inputOffset(): bigint {
+    return this.#inputOffset;
+  }
+
+  /**
+   * Hands over stdin from `offset` on; what was taken before is skipped. Resolves when the guest has it all, with
+   * `closed` true when the process reads no more.
+   */
+  async write(offset: bigint, data: Uint8Array, eof: boolean, signal: AbortSignal): Promise<{ closed: boolean }> {
+    for (let at = 0; at < data.length || eof; ) {
+      const part = data.subarray(at, at + MAX_WRITE_BYTES);
+      at += part.length;
+      const last = at >= data.length;
+      const response = await this.#guest.call(
+        (calls, options) =>
+          calls.writeInput(
+            {
+              processId: this.spec.processId,
+              offset: offset + BigInt(at - part.length),
+              data: part,
+              eof: eof && last,
+            },
+            options,
+          ),
+        { timeoutMs: WRITE_MS, signal },
+      );
+      if (response.inputOffset > this.#inputOffset) this.#inputOffset = response.inputOffset;
+      if (response.closed) return { closed: true };
+      if (last) break;
+    }
+    return { closed: false };
+  }
+
+  async signal(number: number): Promise<void> {
+    await this.#guest.call(
+      (calls, options) => calls.signalProcess({ processId: this.spec.processId, signal: number }, options),
+      { timeoutMs: CALL_MS },
+    );
+  }
+
+  async resize(columns: number, rows: number): Promise<void> {
+    await this.#guest.call(
+      (calls, options) => calls.resizeProcess({ processId: this.spec.processId, size: { columns, rows } }, options),
+      { timeoutMs: CALL_MS },
+    );
+  }
+
+  /** Stops copying, for when the microVM is ended on purpose. */
+  abandon(reason: PyroError): void {
+    this.#stopping.abort(reason);
+  }
+
+  async #follow(): Promise<ProcessEnd> {
+    const timer = this.spec.timeoutMs > 0 ? this.#overrun() : undefined;
+    try {
+      for await (const event of this.#guest.readOutput(this.spec.processId, this.spool.end, this.#stopping.signal)) {
+        if (event.case === "chunk") {
+          const stream = event.value.stream === Stream.STDERR ? "stderr" : "stdout";
+          await this.spool.append(stream, event.value.cursor, event.value.data);
+        } else if (event.case === "exited") {
+          return endOf(event.value);
+        }
+      }
+      throw new PyroError("GUEST_UNRESPONSIVE", "The guest stopped telling about the command.");
+    } catch (error) {
+      if (this.#timedOut) {
+        return { exitCode: 128 + SIGKILL, signal: "SIGKILL", timedOut: true, outOfMemory: false, endedAt: now() };
+      }
+      if (this.#stopping.signal.aborted) throw this.#stopping.signal.reason;
+      throw error instanceof ConnectError
+        ? new PyroError("GUEST_UNRESPONSIVE", `The guest refused to tell about the command: ${error.rawMessage}`)
+        : error;
+    } finally {
+      clearTimeout(timer);
+      await this.spool.finish();
+    }
+  }
+
+  /** The guest keeps the time; this is for one that does not. */
+  #overrun(): NodeJS.Timeout {
+    const timer = setTimeout(() => {
+      this.#timedOut = true;
+      this.#stopping.abort(new PyroError("GUEST_UNRESPONSIVE", "The guest did not end the command in time."));
+    }, Math.min(this.spec.timeoutMs + TIMEOUT_GRACE_MS, 2 ** 31 - 1));
+    timer.unref();
+    return timer;
+  }
+}
+
+function refusal(error: unknown, spec: ProcessSpec): unknown {
+  if (!(error instanceof ConnectError)) return error;
+  const { rawMessage: message, code } = error;
+  if (code === Code.NotFound && message.startsWith("cwd:")) {
+    return new PyroError("CWD_NOT_FOUND", `There is no directory ${spec.cwd} in the guest.`, { cause: error });
+  }
+  if (code === Code.NotFound && message.startsWith("user:")) {
+    return new PyroError("USER_NOT_FOUND", `There is no user ${spec.user} in the guest.`, { cause: error });
+  }
+  if (code === Code.InvalidArgument) return new PyroError("INVALID_INPUT", `The guest refused: ${message}`);
+  return new PyroError("GUEST_UNRESPONSIVE", `The guest could not start the command: ${message}`, { cause: error });
+}
+
+function endOf(process: GuestProcess): ProcessEnd {
+  return {
+    exitCode: process.exitCode,
+    signal: process.signal === 0 ? null : signalName(process.signal),
+    timedOut: process.timedOut,
+    outOfMemory: process.outOfMemory,
+    endedAt: timestamp(process.endedUnixNanoseconds),
+  };
+}
+
+function signalName(number: number): string {
+  const known = Object.entries(constants.signals).find(([, value]) => value === number);
+  return known?.[0] ?? `SIG${number}`;
+}
+
+/** A guest's clock may be anything: what is no date becomes now. */
+function timestamp(nanoseconds: bigint): string {
+  const date = new Date(Number(nanoseconds / 1_000_000n));
+  return nanoseconds > 0n && !Number.isNaN(date.getTime()) ? date.toISOString() : now();
+}
+
+function now(): string {
+  return new Date().toISOString();
+}
+
+function bytes(text: string): Uint8Array {
+  return Buffer.from(text);
+}

@@ -1,0 +1,265 @@
+// One run: a microVM made for one command and thrown away after it. Its record and output are on disk while it lives,
+// so that another daemon can take it up; its command is started exactly once whatever dies in between.
+import { mkdir, rm } from "node:fs/promises";
+import { join, posix } from "node:path";
+import { type Drives, type MachineSpec, TemplateDamaged } from "../drivers/driver.ts";
+import type { EnvironmentStore } from "../environments/store.ts";
+import { formatDisk } from "../environments/disk.ts";
+import { PyroError } from "../errors/error.ts";
+import type { EventOf, ParsedInputOf } from "../operations/table.ts";
+import type { Acceleration } from "./acceleration.ts";
+import { checkSize } from "./limits.ts";
+import { type Identity, MicroVm, newIdentity } from "./microvm.ts";
+import type { Paths } from "./paths.ts";
+import { HostProcess, type ProcessEnd, type ProcessSpec } from "./process.ts";
+import { writeRecord } from "./records.ts";
+import type { ProcessFacts } from "./result.ts";
+import { Spool } from "./spool.ts";
+import type { Progress } from "./templates.ts";
+
+const SCHEMA_VERSION = 1;
+const PROCESS_ID = "proc_1";
+const WORKSPACE_PATH = "/workspace";
+const DEFAULT_TERMINAL = { columns: 80, rows: 24 };
+
+export type RunInput = ParsedInputOf<"run">;
+
+/** What a run needs of the house. */
+export interface RunContext {
+  readonly paths: Paths;
+  readonly environments: EnvironmentStore;
+  readonly acceleration: Acceleration;
+}
+
+export interface RunRequest {
+  readonly vmId: string;
+  readonly input: RunInput;
+  readonly terminal: { readonly columns: number; readonly rows: number } | undefined;
+  readonly stdinClosed: boolean;
+}
+
+/** `preparing`: no command was started. `ready`: it may have been. `exited`: its end is known. */
+export type Stage = "preparing" | "ready" | "exited";
+
+export interface RunRecord {
+  readonly schema_version: number;
+  readonly vm_id: string;
+  readonly stage: Stage;
+  readonly identity: Identity;
+  readonly process: ProcessSpec;
+  readonly started_at: string | null;
+  readonly end: ProcessEnd | null;
+}
+
+export class Run {
+  readonly vmId: string;
+  /** The process, once it was started. Rejects with a PyroError when it could not be. */
+  readonly started: Promise<HostProcess | undefined>;
+  /** How it ended, with all output in the spool and the microVM gone. */
+  readonly ended: Promise<ProcessEnd>;
+  readonly #directory: string;
+  readonly #context: RunContext;
+  readonly #cancelling = new AbortController();
+  readonly #listeners = new Set<(event: EventOf<"run">) => void>();
+  #record: RunRecord;
+  #spool: Spool | undefined;
+  #vm: MicroVm | undefined;
+  #process: HostProcess | undefined;
+  #settledPreparing = false;
+
+  private constructor(context: RunContext, record: RunRecord, begin: (run: Run) => Promise<HostProcess | undefined>) {
+    this.#context = context;
+    this.#record = record;
+    this.vmId = record.vm_id;
+    this.#directory = join(context.paths.runs, record.vm_id);
+    this.started = begin(this);
+    this.started.catch(() => {});
+    this.ended = this.#follow();
+    this.ended.catch(() => {});
+  }
+
+  /** Begins a run; everything that may fail does so in `started` and `ended`. */
+  static begin(context: RunContext, request: RunRequest): Run {
+    const record: RunRecord = {
+      schema_version: SCHEMA_VERSION,
+      vm_id: request.vmId,
+      stage: "preparing",
+      identity: newIdentity(request.vmId),
+      process: specOf(request),
+      started_at: null,
+      end: null,
+    };
+    return new Run(context, record, (run) => run.#begin(request.input));
+  }
+
+  /** Takes up a run that another daemon began: one that is ready or has exited. */
+  static adopt(context: RunContext, record: RunRecord, vm: MicroVm | undefined): Run {
+    return new Run(context, record, (run) => run.#takeUp(vm));
+  }
+
+  get facts(): ProcessFacts {
+    return {
+      processId: this.#record.process.processId,
+      command: this.#record.process.argv,
+      cwd: this.#record.process.cwd,
+      startedAt: this.#record.started_at ?? new Date().toISOString(),
+      end: this.#record.end ?? undefined,
+    };
+  }
+
+  get processId(): string {
+    return this.#record.process.processId;
+  }
+
+  /** True until the environment and the template are there: nothing particular to this run has begun. */
+  get waitsForPreparation(): boolean {
+    return !this.#settledPreparing;
+  }
+
+  get spool(): Spool {
+    if (this.#spool === undefined) throw new PyroError("INTERNAL", "The run's output was asked for before it began.");
+    return this.#spool;
+  }
+
+  /** Hears progress until the returned function is called. */
+  listen(listener: (event: EventOf<"run">) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Ends everything of it at once; `ended` rejects with the reason unless it had ended. */
+  cancel(reason: PyroError): void {
+    this.#cancelling.abort(reason);
+    this.#process?.abandon(reason);
+  }
+
+  /** Lets go of it without ending it: the daemon stops, the next one takes it up. */
+  async release(): Promise<void> {
+    this.#process?.abandon(new PyroError("CANCELLED", "The daemon is stopping."));
+    this.#vm?.release();
+    await this.#spool?.close();
+  }
+
+  /** Removes what is left on disk. Call when it has ended. */
+  async remove(): Promise<void> {
+    await rm(this.#directory, { recursive: true, force: true });
+  }
+
+  async #begin(input: RunInput): Promise<HostProcess> {
+    const { environments, acceleration } = this.#context;
+    const signal = this.#cancelling.signal;
+    const progress: Progress = (event) => this.#tell({ type: "progress", ...event });
+    await checkSize(input, this.#context.paths);
+    await this.#prepareDirectory();
+    const boot = await environments.boot(progress, signal);
+    const environment = await environments.pull(input.environment, progress, signal);
+    const { driver, templates } = await acceleration.choose(boot, progress);
+    const spec: MachineSpec = {
+      vcpuCount: input.vcpu_count,
+      memMib: input.mem_mib,
+      kernel: boot.kernel,
+      initramfs: boot.initramfs,
+    };
+    let template = await templates.ensure(spec, progress);
+    signal.throwIfAborted();
+    this.#settledPreparing = true;
+
+    const disk = join(this.#directory, "disk.ext4");
+    await formatDisk(disk, input.disk_mib, signal);
+    const drives: Drives = {
+      base: { path: environment.imagePath, readOnly: true, virtualBytes: environment.size_bytes },
+      writable: { path: disk, readOnly: false, virtualBytes: input.disk_mib * 2 ** 20 },
+    };
+    const options = { drives, baseType: environment.baseType, ephemeral: true, signal };
+    const start = () => MicroVm.start(driver, template, spec, this.vmId, this.#record.identity, options);
+    this.#vm = await start().catch(async (error: unknown) => {
+      if (!(error instanceof TemplateDamaged)) throw error;
+      progress({ stage: "template", message: "the template was damaged; booting it anew", fraction: null });
+      await templates.drop(template);
+      template = await templates.ensure(spec, progress);
+      return await start();
+    });
+    signal.throwIfAborted();
+    const asked = this.#record.process;
+    const env: Record<string, string> = { ...environment.env, ...asked.env };
+    if (asked.user === "") env.HOME ??= "/root";
+    const process: ProcessSpec = { ...asked, env };
+    await this.#save({ ...this.#record, process, stage: "ready" });
+    return await this.#startProcess();
+  }
+
+  async #takeUp(vm: MicroVm | undefined): Promise<HostProcess | undefined> {
+    this.#settledPreparing = true;
+    this.#spool = await Spool.open(join(this.#directory, "output"));
+    this.#vm = vm;
+    if (this.#record.stage === "exited") {
+      await this.#spool.finish();
+      return undefined;
+    }
+    if (vm === undefined) throw new PyroError("MICROVM_LOST", "The microVM ended while no daemon was there.");
+    return await this.#startProcess();
+  }
+
+  async #prepareDirectory(): Promise<void> {
+    // Its own name, once: two runs under one id would share a disk.
+    await mkdir(this.#directory, { mode: 0o700 });
+    await this.#save(this.#record);
+    this.#spool = await Spool.open(join(this.#directory, "output"));
+  }
+
+  async #startProcess(): Promise<HostProcess> {
+    if (this.#vm === undefined) throw new PyroError("INTERNAL", "A process was to be started without a microVM.");
+    const process = await HostProcess.start(this.#vm.guest, this.#record.process, this.spool);
+    this.#process = process;
+    if (this.#cancelling.signal.aborted) process.abandon(this.#cancelling.signal.reason as PyroError);
+    await this.#save({ ...this.#record, started_at: process.startedAt });
+    return process;
+  }
+
+  async #follow(): Promise<ProcessEnd> {
+    try {
+      const process = await this.started;
+      if (process === undefined) {
+        if (this.#record.end === null) throw new PyroError("INTERNAL", "A run that exited has no end.");
+        return this.#record.end;
+      }
+      const end = await process.ended;
+      await this.#save({ ...this.#record, stage: "exited", end });
+      return end;
+    } catch (error) {
+      throw this.#cancelling.signal.aborted ? this.#cancelling.signal.reason : error;
+    } finally {
+      await this.#vm?.kill().catch(() => {});
+      await rm(join(this.#directory, "disk.ext4"), { force: true });
+      await this.#spool?.finish();
+    }
+  }
+
+  #tell(event: EventOf<"run">): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+
+  async #save(record: RunRecord): Promise<void> {
+    this.#record = record;
+    await writeRecord(join(this.#directory, "run.json"), record);
+  }
+}
+
+function specOf({ input, terminal, stdinClosed }: RunRequest): ProcessSpec {
+  const argv = typeof input.command === "string" ? ["sh", "-lc", input.command] : input.command;
+  const env: Record<string, string> = { ...(input.tty ? { TERM: "xterm-256color" } : {}), ...input.env };
+  const texts = [...argv, ...Object.entries(env).flat(), input.cwd ?? "", input.user ?? ""];
+  if (texts.some((text) => text.includes("\0"))) {
+    throw new PyroError("INVALID_INPUT", "A command, variable, directory or user holds a zero byte, which no process can have.");
+  }
+  return {
+    processId: PROCESS_ID,
+    argv,
+    env,
+    cwd: posix.resolve(WORKSPACE_PATH, input.cwd ?? ""),
+    user: input.user ?? "",
+    terminal: input.tty ? (terminal ?? DEFAULT_TERMINAL) : undefined,
+    noStdin: input.no_stdin || stdinClosed,
+    timeoutMs: (input.timeout_seconds ?? 0) * 1000,
+  };
+}

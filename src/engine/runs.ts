@@ -1,0 +1,185 @@
+// All runs of a daemon: begun, found again by a client that lost its connection, taken up after another daemon, and
+// ended when nobody claims them.
+import { randomBytes } from "node:crypto";
+import { mkdir, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { PyroError } from "../errors/error.ts";
+import type { OutputOf, ParsedInputOf } from "../operations/table.ts";
+import { CLAIM_MS, VM_ID_PATTERN } from "../wire/protocol.ts";
+import type { Launcher } from "../launcher/launcher.ts";
+import { adoptMachine } from "../drivers/adopt.ts";
+import { MicroVm } from "./microvm.ts";
+import { readRecord } from "./records.ts";
+import { DEFAULT_RESULT_BYTES, parseCursor, withOutput, withoutOutput } from "./result.ts";
+import { Run, type RunContext, type RunRecord, type RunRequest } from "./run.ts";
+
+/** How long a run that is not attached is kept after it was last asked for. */
+const KEPT_MS = 10 * 60_000;
+const ID_LETTERS = "abcdefghijklmnopqrstuvwxyz234567";
+
+interface Entry {
+  readonly run: Run;
+  readonly attached: boolean;
+  clients: number;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/** A client of a run. The run stays until the last one has left, and a while longer. */
+export interface Claim {
+  readonly run: Run;
+  /** `finished`: the client has the end, nothing is kept for it. */
+  leave(finished: boolean): void;
+}
+
+export class Runs {
+  readonly #context: RunContext;
+  readonly #launcher: Launcher;
+  readonly #entries = new Map<string, Entry>();
+  readonly #closing = new Set<Promise<void>>();
+
+  constructor(context: RunContext, launcher: Launcher) {
+    this.#context = context;
+    this.#launcher = launcher;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /**
+   * Begins a run, or finds the one with this id. `mustExist`: the caller knows that it was begun.
+   * Errors: MICROVM_LOST when it must exist and does not.
+   */
+  claim(request: Omit<RunRequest, "vmId"> & { vmId: string | undefined }, options: { attached: boolean; mustExist: boolean }): Claim {
+    const vmId = request.vmId ?? newVmId();
+    if (!VM_ID_PATTERN.test(vmId)) throw new PyroError("INVALID_INPUT", `${vmId} cannot be the id of a microVM.`);
+    let entry = this.#entries.get(vmId);
+    if (entry === undefined) {
+      if (options.mustExist) throw new PyroError("MICROVM_LOST", `The run ${vmId} is not there any more.`);
+      entry = this.#add(Run.begin(this.#context, { ...request, vmId }), options.attached);
+    }
+    return this.#hold(entry);
+  }
+
+  /** Reads a run's output from a cursor on. Errors: VM_NOT_FOUND, PROCESS_NOT_FOUND, CURSOR_INVALID, MICROVM_LOST. */
+  async read(input: ParsedInputOf<"process.read">, signal: AbortSignal): Promise<OutputOf<"process.read">> {
+    const entry = this.#entries.get(input.vm_id);
+    if (entry === undefined) throw new PyroError("VM_NOT_FOUND", `There is no microVM ${input.vm_id}.`);
+    const { run } = entry;
+    if (run.processId !== input.process_id) {
+      throw new PyroError("PROCESS_NOT_FOUND", `There is no process ${input.process_id} in ${input.vm_id}.`);
+    }
+    const claim = this.#hold(entry);
+    try {
+      await run.started;
+      const cursor = input.cursor === undefined ? 0n : parseCursor(input.cursor);
+      if (cursor > run.spool.end) {
+        throw new PyroError("CURSOR_INVALID", `The cursor ${input.cursor} is beyond the output of ${input.process_id}.`);
+      }
+      const wait = AbortSignal.any([signal, AbortSignal.timeout((input.wait_seconds ?? 0) * 1000)]);
+      await run.spool.waitBeyond(cursor, wait);
+      // The exit is known a moment after the last output; a microVM that was lost has output to give, and no exit.
+      if (run.spool.finished) await (run.spool.end > cursor ? settled(run.ended, wait) : run.ended);
+      const part = await withOutput(run.facts, run.spool, cursor, input.max_bytes ?? DEFAULT_RESULT_BYTES);
+      return { vm_id: run.vmId, ...part };
+    } finally {
+      claim.leave(false);
+    }
+  }
+
+  /** The result of a run as it stands, without output: that was streamed. */
+  resultOf(run: Run, cursor: bigint): OutputOf<"run"> {
+    return { vm_id: run.vmId, ...withoutOutput(run.facts, cursor) };
+  }
+
+  /** Takes up what an earlier daemon left, and ends what cannot be taken up. */
+  async adopt(): Promise<void> {
+    await mkdir(this.#context.paths.runs, { recursive: true, mode: 0o700 });
+    const running = new Map((await this.#launcher.vms()).map((vm) => [vm.vmId, vm]));
+    for (const name of await readdir(this.#context.paths.runs)) {
+      const directory = join(this.#context.paths.runs, name);
+      const record = await readRecord<RunRecord>(join(directory, "run.json")).catch(() => undefined);
+      const known = record?.vm_id === name && record.schema_version === 1 && record.stage !== "preparing";
+      if (!known || record === undefined) {
+        // Its command was never started: a client that comes back begins anew.
+        await rm(directory, { recursive: true, force: true });
+        continue;
+      }
+      const machine = running.get(name)?.running ? await this.#adoptMachine(name) : undefined;
+      const entry = this.#add(Run.adopt(this.#context, record, machine), true);
+      entry.timer = this.#expireAfter(entry, CLAIM_MS);
+      running.delete(name);
+    }
+    for (const vm of running.values()) {
+      if (vm.running) await this.#launcher.call((calls, options) => calls.killVm({ vmId: vm.vmId }, options));
+    }
+  }
+
+  /** Ends every run and returns when nothing of them is left. */
+  async close(): Promise<void> {
+    for (const entry of [...this.#entries.values()]) this.#drop(entry, new PyroError("CANCELLED", "The daemon was stopped."));
+    await Promise.all(this.#closing);
+  }
+
+  async #adoptMachine(vmId: string): Promise<MicroVm | undefined> {
+    const machine = await adoptMachine(this.#launcher, vmId);
+    return machine === undefined ? undefined : MicroVm.adopt(machine);
+  }
+
+  #add(run: Run, attached: boolean): Entry {
+    const entry: Entry = { run, attached, clients: 0, timer: undefined };
+    this.#entries.set(run.vmId, entry);
+    return entry;
+  }
+
+  #hold(entry: Entry): Claim {
+    entry.clients++;
+    clearTimeout(entry.timer);
+    let left = false;
+    return {
+      run: entry.run,
+      leave: (finished) => {
+        if (left) return;
+        left = true;
+        entry.clients--;
+        if (finished) this.#drop(entry, new PyroError("CANCELLED", "The run was ended."));
+        else if (entry.clients === 0) entry.timer = this.#expireAfter(entry, entry.attached ? CLAIM_MS : KEPT_MS);
+      },
+    };
+  }
+
+  #expireAfter(entry: Entry, ms: number): NodeJS.Timeout {
+    clearTimeout(entry.timer);
+    return setTimeout(() => {
+      this.#drop(entry, new PyroError("CANCELLED", "Nobody claimed the run."));
+    }, ms);
+  }
+
+  #drop(entry: Entry, reason: PyroError): void {
+    clearTimeout(entry.timer);
+    if (this.#entries.get(entry.run.vmId) !== entry) return;
+    this.#entries.delete(entry.run.vmId);
+    entry.run.cancel(reason);
+    const closing = entry.run.ended
+      .then(
+        () => {},
+        () => {},
+      )
+      .then(() => entry.run.remove());
+    this.#closing.add(closing);
+    closing.finally(() => this.#closing.delete(closing));
+  }
+}
+
+function newVmId(): string {
+  return `vm_${[...randomBytes(10)].map((byte) => ID_LETTERS[byte % ID_LETTERS.length]).join("")}`;
+}
+
+async function settled(promise: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const done = () => resolve();
+    promise.then(done, done);
+    if (signal.aborted) done();
+    else signal.addEventListener("abort", done, { once: true });
+  });
+}

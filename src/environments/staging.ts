@@ -1,0 +1,112 @@
+// Directories in which things are built before they are renamed into place, and the removal of those that dead
+// builders left.
+import { randomBytes } from "node:crypto";
+import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { stagingPrefix } from "./layout.ts";
+
+interface Owner {
+  readonly pid: number;
+  /** Field 22 of /proc/<pid>/stat: with the boot id it tells a process from a later one of the same pid. */
+  readonly start_time: string;
+  readonly boot_id: string;
+}
+
+/** Makes a staging directory below `parent`, calls `work` with its path and removes what is left of it. */
+export async function withStaging<T>(parent: string, work: (directory: string) => Promise<T>): Promise<T> {
+  await mkdir(parent, { recursive: true, mode: 0o711 });
+  const directory = join(parent, `${stagingPrefix}${randomBytes(8).toString("hex")}`);
+  await mkdir(directory, { mode: 0o711 });
+  try {
+    await writeSynced(join(directory, "owner.json"), JSON.stringify(await identityOf(process.pid)));
+    return await work(directory);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** Removes the staging directories below `parent` whose builder lives no more. */
+export async function removeStale(parent: string): Promise<void> {
+  const names = await readdir(parent).catch(() => []);
+  for (const name of names) {
+    if (!name.startsWith(stagingPrefix)) continue;
+    const directory = join(parent, name);
+    if (!(await ownerLives(directory))) await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function ownerLives(directory: string): Promise<boolean> {
+  let owner: Owner;
+  try {
+    owner = JSON.parse(await readFile(join(directory, "owner.json"), "utf8")) as Owner;
+  } catch {
+    // Half made or half removed. Only one daemon builds in a home, and this runs before it makes its own.
+    return false;
+  }
+  const now = await identityOf(owner.pid);
+  return now !== undefined && now.start_time === owner.start_time && now.boot_id === owner.boot_id;
+}
+
+async function identityOf(pid: number): Promise<Owner | undefined> {
+  try {
+    const stat = await readFile(`/proc/${pid}/stat`, "utf8");
+    // The command's name stands in parentheses and may hold anything: fields are counted from behind it.
+    const start = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+    const boot = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
+    return start === undefined ? undefined : { pid, start_time: start, boot_id: boot };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Writes a file and syncs it. */
+export async function writeSynced(path: string, data: string): Promise<void> {
+  const file = await open(path, "w", 0o600);
+  try {
+    await file.writeFile(data);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Writes a record beside `path`, syncs it and renames it into place. */
+export async function writeRecord(path: string, record: unknown): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o711 });
+  const beside = `${path}.${randomBytes(4).toString("hex")}.new`;
+  try {
+    await writeSynced(beside, `${JSON.stringify(record, null, 2)}\n`);
+    await rename(beside, path);
+  } catch (error) {
+    await rm(beside, { force: true });
+    throw error;
+  }
+  await syncPath(dirname(path));
+}
+
+/** Syncs one file or directory. */
+export async function syncPath(path: string): Promise<void> {
+  const handle = await open(path, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * Moves a finished directory to its final place. One that is there already is replaced when `replace` is set and else
+ * kept: what is content-addressed is the same.
+ */
+export async function publish(from: string, to: string, replace = false): Promise<void> {
+  await syncPath(from);
+  await mkdir(dirname(to), { recursive: true, mode: 0o711 });
+  if (replace) await rm(to, { recursive: true, force: true });
+  try {
+    await rename(from, to);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
+  }
+  await syncPath(dirname(to));
+}

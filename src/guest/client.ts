@@ -1,0 +1,197 @@
+// The connection to guestd: typed calls over a link that may drop at any byte. Every method of the guest protocol can
+// be called again, so a call goes on over the next session until its deadline; what cannot be mended is a PyroError.
+import { Code, ConnectError, createClient, type Client } from "@connectrpc/connect";
+import { createConnectTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import type { Duplex } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
+import { PyroError } from "../errors/error.ts";
+import { GuestService, type ReadOutputResponse } from "../gen/pyro/guest/v1/guest_pb.js";
+
+/** How long a dropped link may take to come up again before the guest counts as not answering, ms. */
+const RECONNECT_MS = 15_000;
+/** A guest that runs answers a ping; these bound how long a dead one goes unnoticed, ms. */
+const PING_INTERVAL_MS = 5_000;
+const PING_TIMEOUT_MS = 15_000;
+const RETRY_PAUSE_MS = 20;
+
+export type GuestCalls = Client<typeof GuestService>;
+
+interface Connected {
+  readonly stream: Duplex;
+  readonly manager: Http2SessionManager;
+  readonly calls: GuestCalls;
+}
+
+export interface GuestCallOptions {
+  /** For the whole call, reconnects included, ms. */
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+}
+
+export class GuestClient {
+  readonly #open: (signal: AbortSignal) => Promise<Duplex>;
+  #connected: Promise<Connected> | undefined;
+  readonly #closed = new AbortController();
+
+  /** `open` gives a fresh session on the control port; it rejects with a PyroError when the microVM has gone. */
+  constructor(open: (signal: AbortSignal) => Promise<Duplex>) {
+    this.#open = open;
+  }
+
+  /**
+   * Makes one call, again over a new session when the link drops.
+   * Errors: GUEST_UNRESPONSIVE past the deadline, MICROVM_LOST, CANCELLED after close; the guest's own refusal comes
+   * as the ConnectError it sent.
+   */
+  async call<T>(
+    method: (calls: GuestCalls, options: { signal: AbortSignal }) => Promise<T>,
+    options: GuestCallOptions,
+  ): Promise<T> {
+    const deadline = AbortSignal.timeout(options.timeoutMs);
+    const signals = [deadline, this.#closed.signal];
+    if (options.signal) signals.push(options.signal);
+    const signal = AbortSignal.any(signals);
+    for (;;) {
+      let connected: Connected | undefined;
+      try {
+        connected = await this.#connect(signal);
+        return await method(connected.calls, { signal });
+      } catch (error) {
+        if (options.signal?.aborted) throw options.signal.reason;
+        if (this.#closed.signal.aborted) throw this.#closed.signal.reason;
+        if (deadline.aborted) throw unresponsive(options.timeoutMs, error);
+        if (error instanceof PyroError || !isLinkFailure(error)) throw error;
+        this.#drop(connected);
+      }
+      await sleep(RETRY_PAUSE_MS);
+    }
+  }
+
+  /**
+   * A process's output from a cursor on, then its exit, over as many sessions as it takes. The link may be down for
+   * RECONNECT_MS at a time.
+   */
+  async *readOutput(processId: string, from: bigint, signal: AbortSignal): AsyncGenerator<ReadOutputResponse["event"]> {
+    let cursor = from;
+    for (;;) {
+      const connected = await this.#reconnect(signal);
+      try {
+        for await (const response of connected.calls.readOutput({ processId, cursor }, { signal })) {
+          yield response.event;
+          if (response.event.case === "exited") return;
+          if (response.event.case === "chunk") {
+            cursor = response.event.value.cursor + BigInt(response.event.value.data.length);
+          }
+        }
+      } catch (error) {
+        if (signal.aborted) throw signal.reason;
+        if (this.#closed.signal.aborted) throw this.#closed.signal.reason;
+        if (error instanceof PyroError || !isLinkFailure(error)) throw error;
+      }
+      this.#drop(connected);
+      await sleep(RETRY_PAUSE_MS);
+    }
+  }
+
+  /** Ends the session; calls under way and later ones reject with `reason`. Idempotent: the first reason stands. */
+  close(reason = new PyroError("CANCELLED", "The connection to the guest was closed.")): void {
+    if (this.#closed.signal.aborted) return;
+    this.#closed.abort(reason);
+    const connected = this.#connected;
+    this.#connected = undefined;
+    connected?.then(end, () => {});
+  }
+
+  async #reconnect(signal: AbortSignal): Promise<Connected> {
+    const deadline = AbortSignal.timeout(RECONNECT_MS);
+    const bounded = AbortSignal.any([signal, deadline, this.#closed.signal]);
+    for (;;) {
+      try {
+        return await this.#connect(bounded);
+      } catch (error) {
+        if (signal.aborted) throw signal.reason;
+        if (this.#closed.signal.aborted) throw this.#closed.signal.reason;
+        if (deadline.aborted) throw unresponsive(RECONNECT_MS, error);
+        if (error instanceof PyroError) throw error;
+        await sleep(RETRY_PAUSE_MS);
+      }
+    }
+  }
+
+  /** One connection for all callers; the one who waits may give up without ending it for the others. */
+  async #connect(signal: AbortSignal): Promise<Connected> {
+    signal.throwIfAborted();
+    if (this.#connected === undefined) {
+      const opening = this.#start();
+      this.#connected = opening;
+      opening.catch(() => {
+        if (this.#connected === opening) this.#connected = undefined;
+      });
+    }
+    return await raceAbort(this.#connected, signal);
+  }
+
+  async #start(): Promise<Connected> {
+    const stream = await this.#open(AbortSignal.any([this.#closed.signal, AbortSignal.timeout(RECONNECT_MS)]));
+    let given = false;
+    const manager = new Http2SessionManager(
+      "http://guest",
+      { pingIntervalMs: PING_INTERVAL_MS, pingTimeoutMs: PING_TIMEOUT_MS, pingIdleConnection: true },
+      {
+        createConnection: () => {
+          // A session lives on one stream: a second connection would speak HTTP/2 into a dead one.
+          if (given || stream.destroyed) throw new ConnectError("the link has dropped", Code.Unavailable);
+          given = true;
+          return stream;
+        },
+      },
+    );
+    const transport = createConnectTransport({
+      baseUrl: "http://guest",
+      httpVersion: "2",
+      useBinaryFormat: true,
+      sessionManager: manager,
+      readMaxBytes: 4 << 20,
+    });
+    const connected = { stream, manager, calls: createClient(GuestService, transport) };
+    stream.on("error", () => {});
+    stream.once("close", () => this.#drop(connected));
+    return connected;
+  }
+
+  #drop(connected: Connected | undefined): void {
+    if (connected === undefined) return;
+    const current = this.#connected;
+    current?.then(
+      (now) => {
+        if (now === connected && this.#connected === current) this.#connected = undefined;
+      },
+      () => {},
+    );
+    end(connected);
+  }
+}
+
+function end(connected: Connected): void {
+  connected.manager.abort();
+  connected.stream.destroy();
+}
+
+/** The link's failures, as against the guest's answers. A guest answers Unavailable and Canceled never. */
+function isLinkFailure(error: unknown): boolean {
+  if (!(error instanceof ConnectError)) return true;
+  if (error.metadata.has("content-type")) return false;
+  return [Code.Unavailable, Code.Canceled, Code.Aborted, Code.Internal, Code.Unknown, Code.DataLoss].includes(error.code);
+}
+
+function unresponsive(ms: number, cause: unknown): PyroError {
+  return new PyroError("GUEST_UNRESPONSIVE", `The guest did not answer within ${ms / 1000} s.`, { cause });
+}
+
+function raceAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
+}

@@ -1,0 +1,189 @@
+// The daemon's side of the launcher: starts it when none serves, keeps the lease open, and tells when microVMs end.
+import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
+import { createConnectTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { spawn } from "node:child_process";
+import { openSync, closeSync } from "node:fs";
+import { connect as connectSocket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { PyroError } from "../errors/error.ts";
+import { LaunchService, type Vm } from "../gen/pyro/launch/v1/launch_pb.js";
+
+const START_MS = 10_000;
+/** Longest call: loading or sealing a large template. Starting and killing take far less. */
+const CALL_MS = 60_000;
+
+export type LaunchCalls = Client<typeof LaunchService>;
+
+/** How a microVM ended. `launcherLost` when the launcher itself has gone, and its microVMs with it. */
+export interface VmEnd {
+  readonly exitCode: number;
+  readonly signal: number;
+  readonly launcherLost: boolean;
+}
+
+export interface LauncherOptions {
+  readonly program: string;
+  readonly socketPath: string;
+  readonly vmsDirectory: string;
+  readonly logPath: string;
+}
+
+export class Launcher {
+  readonly #options: LauncherOptions;
+  readonly #manager: Http2SessionManager;
+  readonly #calls: LaunchCalls;
+  readonly #ends = new Map<string, (end: VmEnd) => void>();
+  readonly #closed = new AbortController();
+  #watching: Promise<void> | undefined;
+
+  constructor(options: LauncherOptions) {
+    this.#options = options;
+    this.#manager = new Http2SessionManager(
+      "http://launcher",
+      { idleConnectionTimeoutMs: 2 ** 31 - 1 },
+      { createConnection: () => connectSocket(options.socketPath) },
+    );
+    const transport = createConnectTransport({
+      baseUrl: "http://launcher",
+      httpVersion: "2",
+      useBinaryFormat: true,
+      sessionManager: this.#manager,
+    });
+    this.#calls = createClient(LaunchService, transport);
+  }
+
+  /** Makes one call, starting the launcher first when none serves. Refusals become PyroErrors. */
+  async call<T>(method: (calls: LaunchCalls, options: { signal: AbortSignal }) => Promise<T>): Promise<T> {
+    await this.#ensure();
+    try {
+      return await method(this.#calls, { signal: AbortSignal.timeout(CALL_MS) });
+    } catch (error) {
+      throw toPyroError(error);
+    }
+  }
+
+  /** Every microVM that the launcher holds or remembers; empty, without starting one, when no launcher serves. */
+  async vms(): Promise<Vm[]> {
+    if (!(await this.#serves())) return [];
+    return (await this.call((calls, options) => calls.hello({}, options))).vms;
+  }
+
+  /** Resolves when the microVM ends. Ask before it is started, or for one that `vms` told as running. */
+  whenEnded(vmId: string): Promise<VmEnd> {
+    return new Promise((resolve) => {
+      this.#ends.set(vmId, resolve);
+    });
+  }
+
+  forget(vmId: string): void {
+    this.#ends.delete(vmId);
+  }
+
+  /** Lets the launcher end when it holds no microVM, then lets go of the lease. */
+  async stop(): Promise<void> {
+    if (await this.#serves()) {
+      await this.#calls.stop({}, { signal: AbortSignal.timeout(5000) }).catch(() => {});
+    }
+    this.close();
+  }
+
+  close(): void {
+    this.#closed.abort();
+    this.#manager.abort();
+  }
+
+  async #ensure(): Promise<void> {
+    if (this.#closed.signal.aborted) throw new PyroError("CANCELLED", "The daemon is stopping.");
+    if (this.#watching === undefined) {
+      const watching = this.#startAndWatch();
+      this.#watching = watching;
+      watching.catch(() => {
+        if (this.#watching === watching) this.#watching = undefined;
+      });
+    }
+    await this.#watching;
+  }
+
+  /** Resolves once the lease is open; what comes over it is followed from there on. */
+  async #startAndWatch(): Promise<void> {
+    const deadline = Date.now() + START_MS;
+    if (!(await this.#serves())) this.#spawn();
+    for (;;) {
+      try {
+        const stream = this.#calls.watch({}, { signal: this.#closed.signal })[Symbol.asyncIterator]();
+        await stream.next();
+        void this.#follow(stream);
+        return;
+      } catch (error) {
+        if (Date.now() > deadline || this.#closed.signal.aborted) {
+          throw new PyroError("MICROVM_START_FAILED", `The launcher does not answer: ${String(error)}`, {
+            details: { log: this.#options.logPath },
+          });
+        }
+      }
+      await sleep(20);
+      if (!(await this.#serves()) && Date.now() + START_MS / 2 > deadline) this.#spawn();
+    }
+  }
+
+  async #follow(stream: AsyncIterator<{ event: { case?: string; value?: unknown } }>): Promise<void> {
+    try {
+      for (let next = await stream.next(); !next.done; next = await stream.next()) {
+        if (next.value.event.case !== "ended") continue;
+        const vm = next.value.event.value as Vm;
+        this.#tell(vm.vmId, { exitCode: vm.exitCode, signal: vm.signal, launcherLost: false });
+      }
+    } catch {
+      // The launcher has gone, or this daemon lets go; both are settled below.
+    }
+    this.#watching = undefined;
+    if (this.#closed.signal.aborted) return;
+    for (const vmId of [...this.#ends.keys()]) this.#tell(vmId, { exitCode: 0, signal: 9, launcherLost: true });
+  }
+
+  #tell(vmId: string, end: VmEnd): void {
+    const resolve = this.#ends.get(vmId);
+    this.#ends.delete(vmId);
+    resolve?.(end);
+  }
+
+  #spawn(): void {
+    const log = openSync(this.#options.logPath, "a", 0o600);
+    try {
+      const child = spawn(
+        this.#options.program,
+        ["--socket", this.#options.socketPath, "--vms", this.#options.vmsDirectory],
+        { detached: true, stdio: ["ignore", log, log], cwd: "/", env: { PATH: process.env.PATH ?? "" } },
+      );
+      child.on("error", () => {});
+      child.unref();
+    } finally {
+      closeSync(log);
+    }
+  }
+
+  #serves(): Promise<boolean> {
+    return new Promise((resolve) => {
+      const socket = connectSocket(this.#options.socketPath);
+      socket.once("connect", () => {
+        socket.destroy();
+        resolve(true);
+      });
+      socket.once("error", () => resolve(false));
+    });
+  }
+}
+
+/** The launcher says what is missing at the start of its message: see proto/pyro/launch/v1. */
+function toPyroError(error: unknown): unknown {
+  if (!(error instanceof ConnectError)) return error;
+  const message = error.rawMessage;
+  if (message.startsWith("tool: ")) {
+    return new PyroError("HOST_TOOL_MISSING", `The host lacks ${message.slice(6)}.`, { cause: error });
+  }
+  if (message.startsWith("confinement: ")) {
+    return new PyroError("CONFINEMENT_UNAVAILABLE", `bubblewrap cannot work here: ${message.slice(13)}`, { cause: error });
+  }
+  if (error.code === Code.FailedPrecondition && message.startsWith("digest: ")) return error;
+  return new PyroError("MICROVM_START_FAILED", `The launcher refused: ${message}`, { cause: error });
+}

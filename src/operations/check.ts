@@ -1,0 +1,39 @@
+// Checks an input against its row: the same rule and the same words in every face and in the daemon.
+import type { z } from "zod";
+import { PyroError } from "../errors/error.ts";
+import { nearest } from "../errors/nearest.ts";
+import type { Operation } from "./define.ts";
+
+/**
+ * The input with its defaults filled in. Unknown keys are refused: a misspelt `timeout_seconds` must not be ignored.
+ * `label` names a key in the caller's own words, for example "--mem-mib".
+ * Errors: INVALID_INPUT, with details.issues [{ path, message }].
+ */
+export function parseInput<Row extends Operation>(
+  row: Row,
+  input: unknown,
+  label: (key: string) => string = (key) => key,
+): z.output<Row["input"]> {
+  const known = Object.keys(row.input.shape);
+  if (typeof input === "object" && input !== null && !Array.isArray(input)) {
+    for (const key of Object.keys(input)) {
+      if (known.includes(key)) continue;
+      const near = nearest(key, known).map(label);
+      const guess = near.length > 0 ? ` Did you mean ${near.join(" or ")}?` : "";
+      throw new PyroError("INVALID_INPUT", `${row.name} takes no ${label(key)}.${guess}`, {
+        details: { issues: [{ path: key, message: "unknown key" }] },
+      });
+    }
+  }
+  const parsed = row.input.safeParse(input);
+  if (parsed.success) return parsed.data as z.output<Row["input"]>;
+  const issues = parsed.error.issues.map((issue) => ({ path: issue.path.map(String), message: issue.message }));
+  const told = issues.slice(0, 3).map(({ path, message }) => {
+    const [key, ...inner] = path;
+    if (key === undefined) return message;
+    return `${label(key)}${inner.map((part) => `[${part}]`).join("")}: ${message}`;
+  });
+  throw new PyroError("INVALID_INPUT", `${told.join("; ")}.`, {
+    details: { issues: issues.map(({ path, message }) => ({ path: path.join("."), message })) },
+  });
+}
