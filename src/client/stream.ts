@@ -15,8 +15,8 @@ import type { Where } from "./where.ts";
 const CANCEL_MS = 5000;
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 2000;
-/** A row that may simply be asked again is, this often in a row without an answer. */
-const ATTEMPTS = 3;
+/** Connections in all: a daemon that dies of what it is asked must not be started for ever. */
+const CONNECTIONS = { resumed: 100, repeated: 3 } as const;
 
 export type OutputStream = "stdout" | "stderr";
 
@@ -65,6 +65,7 @@ class OperationStream<N extends OperationName> implements Stream<N> {
   readonly #options: StreamOptions<N>;
   readonly #stdin = new StdinWindow();
   readonly #resumable: boolean;
+  readonly #aborted = Promise.withResolvers<void>();
   #session: Session | undefined;
   #waiting: Control[] = [];
   #terminal: { columns: number; rows: number } | undefined;
@@ -73,7 +74,9 @@ class OperationStream<N extends OperationName> implements Stream<N> {
   /** Anything at all was received: the daemon knows of this run. */
   #known = false;
   #lastProgress = Date.now();
-  #attempts = 0;
+  /** Breaks in all, and since something was last received. */
+  #breaks = 0;
+  #breaksInRow = 0;
 
   constructor(where: Where, operation: N, input: InputOf<N>, options: StreamOptions<N>) {
     this.#where = where;
@@ -116,6 +119,7 @@ class OperationStream<N extends OperationName> implements Stream<N> {
     const ended = new AbortController();
     let timer: NodeJS.Timeout | undefined;
     const aborted = () => {
+      this.#aborted.resolve();
       this.#stdin.close();
       if (this.#session) {
         this.#session.sendJson(ToDaemon.Control, { type: "cancel" } satisfies Control);
@@ -151,16 +155,18 @@ class OperationStream<N extends OperationName> implements Stream<N> {
         this.#session = undefined;
         this.#stdin.disconnect();
       }
-      const pause = Math.min(FIRST_PAUSE_MS * 2 ** Math.min(this.#attempts, 10), LONGEST_PAUSE_MS);
-      this.#attempts++;
+      const pause = Math.min(FIRST_PAUSE_MS * 2 ** Math.min(this.#breaksInRow, 10), LONGEST_PAUSE_MS);
+      this.#breaks++;
+      this.#breaksInRow++;
       await sleep(pause, undefined, { signal: ended });
     }
   }
 
   #mayTryAgain(): boolean {
     // A run's command never runs twice: its id makes a second request a continuation.
-    if (this.#resumable) return Date.now() - this.#lastProgress < CLAIM_MS;
-    return OPERATIONS[this.#operation].effect.idempotent && this.#attempts + 1 < ATTEMPTS;
+    const connections = this.#breaks + 1;
+    if (this.#resumable) return connections < CONNECTIONS.resumed && Date.now() - this.#lastProgress < CLAIM_MS;
+    return OPERATIONS[this.#operation].effect.idempotent && connections < CONNECTIONS.repeated;
   }
 
   async #once(ended: AbortSignal): Promise<unknown> {
@@ -197,7 +203,7 @@ class OperationStream<N extends OperationName> implements Stream<N> {
 
   async #received(received: Received): Promise<void> {
     this.#lastProgress = Date.now();
-    this.#attempts = 0;
+    this.#breaksInRow = 0;
     switch (received.kind) {
       case "alive":
         return;
@@ -213,7 +219,10 @@ class OperationStream<N extends OperationName> implements Stream<N> {
         this.#known = true;
         // What a resumed connection tells twice is told once.
         if (received.cursor <= this.#cursor) return;
-        if (!this.#options.signal?.aborted) await this.#options.onOutput?.(received.stream, received.data);
+        // A reader who does not read must not keep an abort from being heard.
+        if (!this.#options.signal?.aborted) {
+          await Promise.race([this.#options.onOutput?.(received.stream, received.data), this.#aborted.promise]);
+        }
         this.#cursor = received.cursor;
         this.#lastProgress = Date.now();
         return;

@@ -89,7 +89,18 @@ function mmdebstrapCommand(recipe: Recipe, sources: string, tar: string): string
   // It ends with this process, even when that is killed. As root it is also in namespaces of its own, so that however
   // it ends no mount is left on the host; there unshare is killed, which blocks SIGTERM, and passes SIGTERM on.
   const isolate = root
-    ? ["setpriv", "--pdeathsig=KILL", "--", "unshare", "--mount", "--pid", "--fork", "--kill-child=TERM", "--mount-proc", "--"]
+    ? [
+        "setpriv",
+        "--pdeathsig=KILL",
+        "--",
+        "unshare",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child=TERM",
+        "--mount-proc",
+        "--",
+      ]
     : ["setpriv", "--pdeathsig=TERM", "--"];
   const finish = [
     // hostname and resolv.conf are copies of the host's.

@@ -86,7 +86,7 @@ export class EnvironmentStore {
     const imagePath = join(directory, "image.squashfs");
     const image = await stat(imagePath).catch(() => undefined);
     // An image that is not what was written is as good as none: it is built again.
-    if (!manifest || manifest.base_type !== "squashfs" || image?.size !== manifest.size_bytes) return undefined;
+    if (manifest?.base_type !== "squashfs" || image?.size !== manifest.size_bytes) return undefined;
     return {
       environment: name,
       digest: manifest.digest,

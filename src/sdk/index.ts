@@ -52,8 +52,7 @@ export class Pyro implements AsyncDisposable {
    * `check` is set. It starts at once; await it for the result, iterate it for output as it comes.
    */
   run(input: RunInput, options: RunOptions = {}): Run {
-    const signal = this.#signal(options);
-    const run = new Run(this.#where, this.#checked("run", input), { ...options, signal });
+    const run = new Run(this.#where, () => this.#checked("run", input), { ...options, signal: this.#signal(options) });
     this.#track(run.settled);
     return run;
   }
@@ -132,5 +131,6 @@ export class Pyro implements AsyncDisposable {
 }
 
 function without(schema: Operation["input"], keys: readonly string[]): Operation["input"] {
-  return keys.length === 0 ? schema : schema.omit(Object.fromEntries(keys.map((key) => [key, true as const])));
+  const mask: Record<string, true> = Object.fromEntries(keys.map((key) => [key, true]));
+  return keys.length === 0 ? schema : schema.omit(mask as Parameters<typeof schema.omit>[0]);
 }

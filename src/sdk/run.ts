@@ -1,7 +1,7 @@
 // A command in a microVM of its own, as a person writes it: await it for the result, iterate it for the output.
 import { constants } from "node:os";
 import { Collector } from "../client/collect.ts";
-import { type OutputStream, openStream, type Stream, toBytes } from "../client/stream.ts";
+import { type OutputStream, openStream, type Stream, type StreamOptions, toBytes } from "../client/stream.ts";
 import type { Where } from "../client/where.ts";
 import { PyroError } from "../errors/error.ts";
 import { type InputOf, OPERATIONS } from "../operations/table.ts";
@@ -25,11 +25,11 @@ export class Run implements PromiseLike<RunResult>, AsyncIterable<OutputChunk> {
   #wakeReader: (() => void) | undefined;
   #wakeWriter: (() => void) | undefined;
 
-  /** Made by Pyro.run. `input` is checked already, with the table's keys. */
-  constructor(where: Where, input: InputOf<"run">, options: RunOptions) {
+  /** Made by Pyro.run. `checked` gives the input in the table's keys; what it throws is what the run rejects with. */
+  constructor(where: Where, checked: () => InputOf<"run">, options: RunOptions) {
     this.#options = options;
     const collector = new Collector(options.collectBytes);
-    this.#stream = openStream(where, "run", input, {
+    this.#stream = begin(where, checked, (input) => ({
       stdin: input.no_stdin !== true,
       ...(options.signal ? { signal: options.signal } : {}),
       ...(options.terminal ? { terminal: options.terminal } : {}),
@@ -38,7 +38,7 @@ export class Run implements PromiseLike<RunResult>, AsyncIterable<OutputChunk> {
         collector.add(name, data);
         return this.#offer(name, data);
       },
-    });
+    }));
     this.#result = this.#finish(collector);
     // Whoever only iterates learns of a failure there.
     this.#result.catch(() => {});
@@ -163,6 +163,22 @@ export class Run implements PromiseLike<RunResult>, AsyncIterable<OutputChunk> {
       this.#over = true;
       this.#wakeReader?.();
     }
+  }
+}
+
+/** A run that cannot even begin is still a run, that rejects: callers have one way to learn of failures. */
+function begin(
+  where: Where,
+  checked: () => InputOf<"run">,
+  options: (input: InputOf<"run">) => StreamOptions<"run">,
+): Stream<"run"> {
+  try {
+    const input = checked();
+    return openStream(where, "run", input, options(input));
+  } catch (thrown) {
+    const result = Promise.reject(thrown);
+    result.catch(() => {});
+    return { vmId: undefined, result, write: async () => false, end: async () => {}, signal: () => {}, resize: () => {} };
   }
 }
 

@@ -15,6 +15,8 @@ type lease struct {
 	registry *vmm.Registry
 	grace    time.Duration
 	changed  chan struct{}
+	// over is closed when the launcher ends.
+	over chan struct{}
 
 	mutex    sync.Mutex
 	watchers int
@@ -24,7 +26,7 @@ type lease struct {
 }
 
 func newLease(registry *vmm.Registry, grace time.Duration, changed chan struct{}) *lease {
-	return &lease{registry: registry, grace: grace, changed: changed, since: time.Now()}
+	return &lease{registry: registry, grace: grace, changed: changed, over: make(chan struct{}), since: time.Now()}
 }
 
 // claim is held by a watching daemon until it calls what it got. A daemon that comes after a Stop has use for the

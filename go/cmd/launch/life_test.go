@@ -193,7 +193,7 @@ func TestOtherUsersAreTurnedAway(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can play another user")
 	}
-	needTools(t, "python3")
+	needTools(t, "/usr/bin/python3")
 	l := start(t)
 	// As if the socket's directory and mode had failed to keep others out.
 	if err := os.Chmod(l.socket, 0o666); err != nil {
@@ -209,7 +209,7 @@ except (ConnectionResetError, BrokenPipeError):
     answer = b""
 print(len(answer) > 0)`
 	for uid, want := range map[uint32]string{0: "True", 65534: "False"} {
-		command := exec.Command("python3", "-c", script, l.socket)
+		command := exec.Command("/usr/bin/python3", "-c", script, l.socket)
 		command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 		text, err := command.CombinedOutput()
 		if err != nil || strings.TrimSpace(string(text)) != want {

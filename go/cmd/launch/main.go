@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -115,6 +116,9 @@ func serve(o options) error {
 	if err := os.Chdir("/"); err != nil {
 		return err
 	}
+	if err := keepDescriptors(); err != nil {
+		return err
+	}
 	// Caught and dropped rather than ignored: what is ignored stays so in the VMMs.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE)
 	terminate := make(chan os.Signal, 1)
@@ -165,8 +169,30 @@ func serve(o options) error {
 	end, cancelEnd := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancelEnd()
 	registry.Shutdown(end)
-	server.Close()
+	// Whoever is being answered still gets the answer; watchers are let go.
+	close(lease.over)
+	flush, cancelFlush := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancelFlush()
+	if server.Shutdown(flush) != nil {
+		server.Close()
+	}
 	return err
+}
+
+// keepDescriptors keeps from VMMs whatever this process was started with: no program that starts a launcher means its
+// open files for them.
+func keepDescriptors() error {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if fd, err := strconv.Atoi(entry.Name()); err == nil && fd > 2 {
+			// One of them is that of the listing itself, gone by now.
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
 }
 
 // wake leaves a note for a loop that waits; one note is enough.

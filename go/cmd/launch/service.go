@@ -86,6 +86,8 @@ func (s *service) Watch(
 			if err := stream.Send(&launchv1.WatchResponse{Event: &launchv1.WatchResponse_Ended{Ended: describe(info)}}); err != nil {
 				return err
 			}
+		case <-s.lease.over:
+			return connect.NewError(connect.CodeUnavailable, vmm.ErrClosing)
 		case <-ctx.Done():
 			return nil
 		}

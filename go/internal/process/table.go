@@ -178,7 +178,10 @@ func (t *Table) drop(id string) {
 
 // Reap waits for every child that has ended, one's own or an orphan, and tells the processes among them. Nothing
 // else may wait for a child.
-func (t *Table) Reap() {
+func (t *Table) Reap() { t.reap() }
+
+// reap is Reap, and tells whether there is no child left.
+func (t *Table) reap() bool {
 	t.children.Lock()
 	defer t.children.Unlock()
 	for {
@@ -188,7 +191,7 @@ func (t *Table) Reap() {
 			continue
 		}
 		if err != nil || pid <= 0 {
-			return
+			return err == unix.ECHILD
 		}
 		if p, ok := t.byPID[pid]; ok {
 			delete(t.byPID, pid)

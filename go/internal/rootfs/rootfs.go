@@ -75,7 +75,7 @@ func Mount(baseType string) (*Root, error) {
 	steps = append(steps,
 		step{"/dev", func() error { return finishDevices(rootPlace) }},
 		step{"/tmp", mountTmp},
-		step{"/workspace", func() error { return makeDirectories(rootPlace, "/workspace") }},
+		step{"/workspace", makeWorkspace},
 		step{"cgroups", func() error { return delegate(rootPlace) }},
 		step{"lo", raiseLoopback},
 		step{"switch root", switchRoot},
@@ -146,6 +146,15 @@ func mountTmp() error {
 		return err
 	}
 	return unix.Mount("", target, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOATIME, "")
+}
+
+// makeWorkspace makes /workspace where it is missing; what the workspace's own programs made of it stays.
+func makeWorkspace() error {
+	err := os.Mkdir(rootPlace+"/workspace", 0o755)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	return err
 }
 
 // switchRoot makes rootPlace the root. All threads of this process share it, and every process comes from this one.

@@ -1,0 +1,25 @@
+# The commands of a checkout. Each is complete on a fresh machine and skips what is done already.
+
+SHELL := /bin/bash
+PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+export PATH
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check clean
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Install what is missing and build everything; afterwards bin/pyro.js is the command pyro
+	@scripts/setup
+
+demo: setup ## Set up, print git's version from inside a real microVM, stop the daemon
+	@scripts/demo
+
+test: setup ## Set up and run every test
+	@scripts/test
+
+check: setup ## Types, lint, format, structure and stale documentation, in seconds
+	@scripts/check
+
+clean: ## Remove everything that was built (not node_modules, not environments)
+	rm -rf dist src/gen go/gen

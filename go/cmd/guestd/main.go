@@ -1,0 +1,137 @@
+// Command guestd is the program inside a microVM: the initramfs's /init and PID 1 of its life. This file owns the
+// order of the boot, the signals of PID 1, and what is served on which port.
+package main
+
+import (
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/sys/unix"
+
+	"pyro.dev/pyro/go/internal/boot"
+	"pyro.dev/pyro/go/internal/guestapi"
+	"pyro.dev/pyro/go/internal/output"
+	"pyro.dev/pyro/go/internal/ports"
+	"pyro.dev/pyro/go/internal/process"
+	"pyro.dev/pyro/go/internal/rootfs"
+)
+
+// version is set by the build.
+var version = "dev"
+
+const (
+	modules = "/modules"
+	// portDeadline is how long the ports may take to show up, under emulation on a loaded host.
+	portDeadline = 30 * time.Second
+	// memoryLimit is what the Go runtime keeps to, bytes.
+	memoryLimit = 96 << 20
+	// streamLimit is how many calls run at once on one connection.
+	streamLimit = 1000
+	// openFiles is what a process may have open.
+	openFiles = 65536
+	// lastSignal is the highest signal number.
+	lastSignal = 64
+)
+
+func main() {
+	if os.Getpid() != 1 {
+		if len(os.Args) == 2 && os.Args[1] == "--version" {
+			fmt.Println(version)
+			return
+		}
+		fmt.Fprintln(os.Stderr, "guestd: is the first program of a microVM and cannot be run elsewhere")
+		os.Exit(2)
+	}
+	stage := "start"
+	check := func(err error) {
+		if err != nil {
+			boot.Fatal(stage, err)
+		}
+	}
+	enter := func(name string) {
+		stage = name
+		boot.Stage(name)
+	}
+
+	debug.SetMemoryLimit(memoryLimit)
+	check(boot.FirstMounts())
+	enter("modules")
+	check(boot.LoadModules(modules))
+	unix.Umask(0o022)
+	check(unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: openFiles, Max: openFiles}))
+
+	table := process.NewTable(process.Config{
+		Cgroups: rootfs.Cgroups,
+		Store:   output.NewStore(output.DefaultLimits(memory())),
+		Report:  boot.Report,
+	})
+	go signals(table)
+	server := guestapi.New(version, table)
+
+	enter("ports")
+	deadline := time.Now().Add(portDeadline)
+	control, err := ports.Open(ports.Control, deadline)
+	check(err)
+	network, err := ports.Open(ports.Net, deadline)
+	check(err)
+	go func() {
+		boot.Fatal("net", network.Serve(echo))
+	}()
+
+	enter("ready")
+	boot.Fatal("control", control.Serve(serve(server.Handler())))
+}
+
+// serve returns what speaks HTTP/2, with prior knowledge, on a connection.
+func serve(handler http.Handler) func(net.Conn) {
+	server := &http2.Server{MaxConcurrentStreams: streamLimit}
+	options := &http2.ServeConnOpts{
+		Handler: handler,
+		// A connection that drops is nothing to report.
+		BaseConfig: &http.Server{ErrorLog: log.New(io.Discard, "", 0)},
+	}
+	return func(conn net.Conn) { server.ServeConn(conn, options) }
+}
+
+// echo sends everything back. It is all that the net port is used for so far: it shows that the port carries bytes.
+func echo(conn net.Conn) {
+	defer conn.Close()
+	_, _ = io.Copy(conn, conn)
+}
+
+// signals keeps PID 1 alive whatever it is sent, and calls the reaper for its children. It does not return.
+func signals(table *process.Table) {
+	children := make(chan os.Signal, 1)
+	signal.Notify(children, unix.SIGCHLD)
+	others := make(chan os.Signal, 1)
+	for number := unix.Signal(1); number <= lastSignal; number++ {
+		// Not SIGURG: Go's scheduler sends it to itself all the time, and its effect is none.
+		if number != unix.SIGCHLD && number != unix.SIGURG {
+			signal.Notify(others, number)
+		}
+	}
+	for {
+		select {
+		case <-children:
+			table.Reap()
+		case <-others:
+		}
+	}
+}
+
+// memory returns the size of the microVM's memory, bytes, 0 when it cannot be told.
+func memory() uint64 {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return 0
+	}
+	return info.Totalram * uint64(info.Unit)
+}

@@ -1,0 +1,169 @@
+// Package guestapi is the guest protocol (proto/pyro/guest/v1) in terms of the packages that do the work. It checks
+// the order of things, Identify before MountRoot before processes, and says no in the protocol's words.
+//
+// This file owns the life of the microVM: hello, identity, root and shutdown.
+package guestapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+
+	guestv1 "pyro.dev/pyro/go/gen/pyro/guest/v1"
+	"pyro.dev/pyro/go/gen/pyro/guest/v1/guestv1connect"
+	"pyro.dev/pyro/go/internal/boot"
+	"pyro.dev/pyro/go/internal/identity"
+	"pyro.dev/pyro/go/internal/process"
+	"pyro.dev/pyro/go/internal/rootfs"
+)
+
+// requestLimit bounds a request, bytes: an argument vector with its environment may have 2 MiB.
+const requestLimit = 4 << 20
+
+// Server answers the guest protocol.
+type Server struct {
+	guestv1connect.UnimplementedGuestServiceHandler
+	version string
+	table   *process.Table
+
+	// mu is held while the microVM changes: one of Identify, MountRoot and Shutdown at a time.
+	mu       sync.Mutex
+	bootID   string
+	identity *identity.Identity
+	root     *rootfs.Root
+	down     bool
+}
+
+var _ guestv1connect.GuestServiceHandler = (*Server)(nil)
+
+// New returns a server whose processes live in table.
+func New(version string, table *process.Table) *Server {
+	return &Server{version: version, table: table}
+}
+
+// Handler returns the server for HTTP. Messages are not compressed: the link is memory, and the CPU may be emulated.
+func (s *Server) Handler() http.Handler {
+	_, handler := guestv1connect.NewGuestServiceHandler(s,
+		connect.WithCompression("gzip", nil, nil), connect.WithReadMaxBytes(requestLimit))
+	return handler
+}
+
+// Hello tells who answers.
+func (s *Server) Hello(context.Context, *connect.Request[guestv1.HelloRequest]) (*connect.Response[guestv1.HelloResponse], error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return connect.NewResponse(&guestv1.HelloResponse{
+		Version:     s.version,
+		BootId:      s.bootID,
+		RootMounted: s.root != nil,
+		Identified:  s.identity != nil,
+	}), nil
+}
+
+// Identify may be called again, with the same or another identity.
+func (s *Server) Identify(_ context.Context, request *connect.Request[guestv1.IdentifyRequest]) (*connect.Response[guestv1.IdentifyResponse], error) {
+	given := &identity.Identity{
+		Hostname:        request.Msg.GetHostname(),
+		MachineID:       request.Msg.GetMachineId(),
+		UnixNanoseconds: request.Msg.GetUnixNanoseconds(),
+		Entropy:         request.Msg.GetEntropy(),
+	}
+	if err := given.Validate(); err != nil {
+		return nil, connect.NewError(connect.CodeInvalidArgument, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.up(); err != nil {
+		return nil, err
+	}
+	bootID, err := given.Apply()
+	if err != nil {
+		return nil, connect.NewError(connect.CodeInternal, err)
+	}
+	given.Entropy = nil
+	s.bootID, s.identity = bootID, given
+	if s.root != nil {
+		s.writeIdentity()
+	}
+	return connect.NewResponse(&guestv1.IdentifyResponse{BootId: bootID}), nil
+}
+
+// writeIdentity writes the identity into the root. A root that has no place for it is the workspace's affair.
+func (s *Server) writeIdentity() {
+	if err := s.identity.WriteFiles(""); err != nil {
+		boot.Report("identity files: %v", err)
+	}
+}
+
+// SetClock sets the wall clock.
+func (s *Server) SetClock(_ context.Context, request *connect.Request[guestv1.SetClockRequest]) (*connect.Response[guestv1.SetClockResponse], error) {
+	behind, err := identity.SetClock(request.Msg.GetUnixNanoseconds())
+	if errors.Is(err, identity.ErrInvalid) {
+		return nil, connect.NewError(connect.CodeInvalidArgument, err)
+	}
+	if err != nil {
+		return nil, connect.NewError(connect.CodeInternal, err)
+	}
+	return connect.NewResponse(&guestv1.SetClockResponse{WasBehindNanoseconds: behind.Nanoseconds()}), nil
+}
+
+// MountRoot does nothing when the root is mounted already.
+func (s *Server) MountRoot(_ context.Context, request *connect.Request[guestv1.MountRootRequest]) (*connect.Response[guestv1.MountRootResponse], error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.up(); err != nil {
+		return nil, err
+	}
+	if s.identity == nil {
+		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("Identify comes before MountRoot"))
+	}
+	if s.root == nil {
+		root, err := rootfs.Mount(request.Msg.GetBaseType())
+		if errors.Is(err, rootfs.ErrBaseType) {
+			return nil, connect.NewError(connect.CodeInvalidArgument, err)
+		}
+		if err != nil {
+			return nil, connect.NewError(connect.CodeInternal, withErrno(err))
+		}
+		s.root = root
+		s.writeIdentity()
+	}
+	return connect.NewResponse(&guestv1.MountRootResponse{}), nil
+}
+
+// Shutdown answers when the disks are clean; the microVM powers off right after.
+func (s *Server) Shutdown(context.Context, *connect.Request[guestv1.ShutdownRequest]) (*connect.Response[guestv1.ShutdownResponse], error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.down {
+		s.down = true
+		s.table.EndAll(processGrace)
+		if s.root != nil {
+			if err := s.root.Close(); err != nil {
+				boot.Report("shutdown: %v", err)
+			}
+		}
+		boot.Stage("off")
+		time.AfterFunc(answerGrace, boot.PowerOff)
+	}
+	return connect.NewResponse(&guestv1.ShutdownResponse{}), nil
+}
+
+const (
+	// processGrace is how long processes have between SIGTERM and SIGKILL.
+	processGrace = 2 * time.Second
+	// answerGrace is how long the answer to Shutdown has to leave the microVM.
+	answerGrace = 100 * time.Millisecond
+)
+
+// up refuses what comes after Shutdown. Called with the lock.
+func (s *Server) up() error {
+	if s.down {
+		return connect.NewError(connect.CodeFailedPrecondition, errors.New("the microVM is shutting down"))
+	}
+	return nil
+}

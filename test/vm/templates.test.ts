@@ -1,0 +1,41 @@
+// A template is refused when one byte of it has changed, and made again without the caller noticing.
+import assert from "node:assert/strict";
+import { open, readdir, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { ownHome, pyro, runOk } from "./harness.ts";
+
+async function flipByte(path: string): Promise<void> {
+  const file = await open(path, "r+");
+  try {
+    const { size } = await file.stat();
+    const byte = Buffer.alloc(1);
+    // A byte with content: the memory file is mostly holes.
+    let at = Math.floor(size / 2);
+    for (let tries = 0; tries < size; tries += 4096, at = (at + 4096) % size) {
+      await file.read(byte, 0, 1, at);
+      if (byte[0] !== 0) break;
+    }
+    await file.write(Buffer.of((byte[0] ?? 0) ^ 1), 0, 1, at);
+  } finally {
+    await file.close();
+  }
+}
+
+for (const part of ["state", "memory"] as const) {
+  test(`a template with one byte of its ${part} changed is rebuilt`, { timeout: 300_000 }, async () => {
+    await using home = await ownHome({ templates: false });
+    await runOk(["--", "true"], { env: home.env });
+    const [key = ""] = (await readdir(home.paths.templates)).filter((name) => !name.startsWith("."));
+    const directory = join(home.paths.templates, key);
+    const before = await stat(directory);
+    // The launcher holds loaded memory; after it has gone the file is read again.
+    await pyro(["daemon", "stop"], { env: home.env });
+    await flipByte(join(directory, part));
+    assert.equal(await runOk(["--", "echo", "fine"], { env: home.env }), "fine\n");
+    const after = await stat(directory);
+    assert.notEqual(after.ino, before.ino, "the damaged template was kept");
+    const record = JSON.parse(await readFile(join(directory, "template.json"), "utf8")) as { key: string };
+    assert.equal(record.key, key);
+  });
+}
