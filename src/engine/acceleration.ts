@@ -1,7 +1,7 @@
 // Which driver microVMs start with: KVM where a probe guest really ran under it, else pure emulation. A /dev/kvm alone
 // proves nothing, so the answer of the probe is kept, by everything that it depends on.
 import { createHash } from "node:crypto";
-import { access, constants, mkdir } from "node:fs/promises";
+import { access, constants, mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Driver, MachineSpec } from "../drivers/driver.ts";
 import { QemuDriver } from "../drivers/qemu/driver.ts";
@@ -84,7 +84,9 @@ export class Acceleration {
     boot: Pick<MachineSpec, "kernel" | "initramfs">,
     progress: Progress,
   ): Promise<KvmVerdict> {
-    const depends = [await driver.fingerprint(), boot.kernel.sha256, boot.initramfs.sha256];
+    // Who may open the device can be changed by a user who reads what doctor says.
+    const { mode, uid, gid } = await stat("/dev/kvm");
+    const depends = [await driver.fingerprint(), boot.kernel.sha256, boot.initramfs.sha256, mode, uid, gid];
     const name = createHash("sha256").update(JSON.stringify(depends)).digest("hex");
     const path = join(this.#paths.probes, `kvm-${name}.json`);
     const known = await readRecord<KvmVerdict>(path).catch(() => undefined);

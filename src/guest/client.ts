@@ -9,7 +9,11 @@ import { GuestService, type ReadOutputResponse } from "../gen/pyro/guest/v1/gues
 
 /** How long a dropped link may take to come up again before the guest counts as not answering, ms. */
 const RECONNECT_MS = 15_000;
-/** A guest that runs answers a ping; these bound how long a dead one goes unnoticed, ms. */
+/**
+ * While output is awaited the guest is asked whether it is there; a session over which it does not say so in time is
+ * dropped. These bound how long a dead guest goes unnoticed, ms. (The session manager's own pings are not used: they
+ * throw from a timer when the session has been destroyed.)
+ */
 const PING_INTERVAL_MS = 5_000;
 const PING_TIMEOUT_MS = 15_000;
 const RETRY_PAUSE_MS = 20;
@@ -75,6 +79,7 @@ export class GuestClient {
     let cursor = from;
     for (;;) {
       const connected = await this.#reconnect(signal);
+      const ping = setInterval(() => void this.#ping(connected), PING_INTERVAL_MS);
       try {
         for await (const response of connected.calls.readOutput({ processId, cursor }, { signal })) {
           yield response.event;
@@ -87,6 +92,8 @@ export class GuestClient {
         if (signal.aborted) throw signal.reason;
         if (this.#closed.signal.aborted) throw this.#closed.signal.reason;
         if (error instanceof PyroError || !isLinkFailure(error)) throw error;
+      } finally {
+        clearInterval(ping);
       }
       this.#drop(connected);
       await sleep(RETRY_PAUSE_MS);
@@ -100,6 +107,13 @@ export class GuestClient {
     const connected = this.#connected;
     this.#connected = undefined;
     connected?.then(end, () => {});
+  }
+
+  async #ping(connected: Connected): Promise<void> {
+    const deadline = AbortSignal.timeout(PING_TIMEOUT_MS);
+    await connected.calls.hello({}, { signal: deadline }).catch(() => {
+      if (deadline.aborted) this.#drop(connected);
+    });
   }
 
   async #reconnect(signal: AbortSignal): Promise<Connected> {
@@ -134,18 +148,13 @@ export class GuestClient {
   async #start(): Promise<Connected> {
     const stream = await this.#open(AbortSignal.any([this.#closed.signal, AbortSignal.timeout(RECONNECT_MS)]));
     let given = false;
-    const manager = new Http2SessionManager(
-      "http://guest",
-      { pingIntervalMs: PING_INTERVAL_MS, pingTimeoutMs: PING_TIMEOUT_MS, pingIdleConnection: true },
-      {
-        createConnection: () => {
-          // A session lives on one stream: a second connection would speak HTTP/2 into a dead one.
-          if (given || stream.destroyed) throw new ConnectError("the link has dropped", Code.Unavailable);
-          given = true;
-          return stream;
-        },
-      },
-    );
+    const createConnection = () => {
+      // A session lives on one stream: a second connection would speak HTTP/2 into a dead one.
+      if (given || stream.destroyed) throw new ConnectError("the link has dropped", Code.Unavailable);
+      given = true;
+      return stream;
+    };
+    const manager = new Http2SessionManager("http://guest", {}, { createConnection });
     const transport = createConnectTransport({
       baseUrl: "http://guest",
       httpVersion: "2",

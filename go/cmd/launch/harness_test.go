@@ -105,8 +105,10 @@ func spawn(t *testing.T, directory string, uid int, flags ...string) *launcher {
 		t.Fatal(err)
 	}
 	go func() { _ = l.command.Wait(); close(l.ended) }()
-	l.LaunchServiceClient = client(l.socket)
+	var idle func()
+	l.LaunchServiceClient, idle = client(l.socket)
 	t.Cleanup(func() {
+		idle()
 		_ = l.command.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-l.ended:
@@ -137,7 +139,8 @@ func (l *launcher) await(t *testing.T) {
 	})
 }
 
-func client(socket string) launchv1connect.LaunchServiceClient {
+// client is a client on a socket, and what closes its idle connections.
+func client(socket string) (launchv1connect.LaunchServiceClient, func()) {
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
 	transport := &http.Transport{
@@ -147,7 +150,8 @@ func client(socket string) launchv1connect.LaunchServiceClient {
 			return dialer.DialContext(ctx, "unix", socket)
 		},
 	}
-	return launchv1connect.NewLaunchServiceClient(&http.Client{Transport: transport}, "http://launcher")
+	calls := launchv1connect.NewLaunchServiceClient(&http.Client{Transport: transport}, "http://launcher")
+	return calls, transport.CloseIdleConnections
 }
 
 // watch opens a lease and returns the stream behind its first message.

@@ -161,6 +161,47 @@ func TestTenLaunchersAtOnce(t *testing.T) {
 	all[0].await(t)
 }
 
+func TestANewLauncherWaitsForOneThatEnds(t *testing.T) {
+	directory := shortDir(t)
+	first := spawn(t, directory, 0)
+	first.await(t)
+	for range 5 {
+		vm := first.mustStart(t, shell("vm_a", "exec sleep 1000", false))
+		if err := first.command.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		// Its socket goes first, its lock last.
+		eventually(t, "it is ending", func() bool {
+			_, err := os.Stat(first.socket)
+			return os.IsNotExist(err)
+		})
+		second := spawn(t, directory, 0)
+		<-first.ended
+		second.await(t)
+		gone(t, []int{int(vm.GetPid())})
+		first = second
+	}
+}
+
+func TestAHostileDirectoryIsRemoved(t *testing.T) {
+	needTools(t, "bwrap", "setpriv")
+	l := start(t)
+	script := `i=0; while [ $i -lt 200 ]; do mkdir -p d$i/e/f; ln -s / d$i/e/root; echo x > d$i/e/f/g; i=$((i+1)); done
+		ln -s /etc/passwd passwd; mv console.log x; ln -s /etc/passwd console.log; chmod 000 d1/e; chmod 000 .; echo done; exec sleep 1000`
+	vm := l.mustStart(t, shell("vm_a", script, true))
+	eventually(t, "it is done", func() bool {
+		text, _ := os.ReadFile(filepath.Join(vm.GetDirectory(), "x"))
+		return string(text) == "done\n"
+	})
+	l.mustKill(t, "vm_a")
+	if left, err := os.ReadDir(l.vms); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v (%v)", left, err)
+	}
+	if _, err := os.Stat("/etc/passwd"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAStaleSocketIsReplaced(t *testing.T) {
 	directory := shortDir(t)
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(directory, "l.sock"), Net: "unix"})
@@ -280,7 +321,9 @@ func TestAToolThatIsMissingIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = command.Process.Signal(syscall.SIGTERM); _ = command.Wait() })
-	l.LaunchServiceClient = client(l.socket)
+	var idle func()
+	l.LaunchServiceClient, idle = client(l.socket)
+	t.Cleanup(idle)
 	l.await(t)
 	_, err := l.StartVm(t.Context(), connect.NewRequest(shell("vm_a", "true", true)))
 	wantCode(t, err, connect.CodeFailedPrecondition, "tool: bwrap")
@@ -302,6 +345,7 @@ func TestAStartWhoseCallerLeavesLeavesNothing(t *testing.T) {
 			return err == nil && len(left) == 0
 		})
 	}
+	// No zombies either: the sandbox's process 1 is an orphan when it ends.
 	if all := tree(t, l.command.Process.Pid); len(all) != 1 {
 		t.Errorf("processes left: %v", all)
 	}

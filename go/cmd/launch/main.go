@@ -93,8 +93,8 @@ func run(args []string) int {
 		log.Print(err)
 		return 2
 	}
-	lock, err := takeLock(o.socket + ".lock")
-	if errors.Is(err, errLocked) {
+	lock, err := awaitLock(o.socket)
+	if errors.Is(err, errServed) {
 		log.Printf("another launcher serves %s", o.socket)
 		return 0
 	}

@@ -8,6 +8,7 @@ import (
 	"log"
 	"net"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,10 +18,34 @@ import (
 // maxSocketPath is the longest path a unix socket may have, bytes.
 const maxSocketPath = 107
 
-var errLocked = errors.New("locked by another")
+// lockTime is how long a launcher that ends may take to make way for the next.
+const lockTime = 20 * time.Second
+
+var (
+	errLocked = errors.New("locked by another")
+	errServed = errors.New("served by another")
+)
 
 // lock is held by one launcher for each socket, for as long as it lives.
 type lock struct{ file *os.File }
+
+// awaitLock takes the lock of a socket. Another launcher that holds it either serves, or is about to, or ends.
+// Errors: errServed.
+func awaitLock(socket string) (*lock, error) {
+	for deadline := time.Now().Add(lockTime); ; time.Sleep(10 * time.Millisecond) {
+		lock, err := takeLock(socket + ".lock")
+		if !errors.Is(err, errLocked) {
+			return lock, err
+		}
+		if connection, err := net.DialTimeout("unix", socket, time.Second); err == nil {
+			connection.Close()
+			return nil, errServed
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("another launcher holds %s.lock and does not answer", socket)
+		}
+	}
+}
 
 // takeLock takes the lock without waiting. Errors: errLocked.
 func takeLock(path string) (*lock, error) {

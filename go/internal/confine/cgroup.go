@@ -21,8 +21,8 @@ const (
 	mib         = 1 << 20
 	// overheadMiB is what a VMM needs beside the guest's memory.
 	overheadMiB = 256
-	// translationMiB is what pure emulation needs for translated code.
-	translationMiB = 768
+	// translationMiB is what pure emulation may keep of translated code, unless told otherwise.
+	translationMiB = 1024
 	// A VMM may start up to 64 threads for disk requests alone, and ends itself when it cannot.
 	baseTasks = 160
 	periodUS  = 100_000

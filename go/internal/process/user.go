@@ -73,6 +73,8 @@ func lookupUser(root, user string) (*identity, error) {
 		}
 		who.gid = gid
 	}
+	// As initgroups does.
+	who.groups = append([]uint32{who.gid}, who.groups...)
 	return who, nil
 }
 

@@ -24,6 +24,7 @@ func (r *Registry) wait(v *vm) {
 		// Gone with bwrap as a rule, but the last of them is what counts: process 1 goes when all others have.
 		_ = unix.PidfdSendSignal(v.child, unix.SIGKILL, nil, 0)
 		_ = awaitExit(v.child, killTime)
+		reap(v.child)
 	}
 	v.group.KillRest()
 	select {
@@ -98,34 +99,52 @@ func awaitExit(pidfd int, limit time.Duration) error {
 	}
 }
 
+// reap takes the exit status of a sandbox's process 1. bwrap ends without doing so, and it falls to the launcher, which
+// is the subreaper: not every machine's process 1 takes up orphans.
+func reap(pidfd int) {
+	for errors.Is(unix.Waitid(unix.P_PIDFD, pidfd, nil, unix.WEXITED|unix.WNOHANG, nil), unix.EINTR) {
+	}
+}
+
 // Kill ends a microVM at once, returns when its processes are gone, and removes its directory. One that has ended, or
 // is not known, has only the directory removed. Errors: os.ErrDeadlineExceeded when the processes do not go.
 func (r *Registry) Kill(ctx context.Context, id string) error {
 	r.mutex.Lock()
 	v, ok := r.vms[id]
 	r.mutex.Unlock()
-	if !ok {
-		return os.RemoveAll(filepath.Join(r.directory, id))
-	}
-	select {
-	case <-v.started:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if err := r.end(ctx, v); err != nil {
-		return err
+	if ok {
+		select {
+		case <-v.started:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := r.end(ctx, v); err != nil {
+			return err
+		}
 	}
 	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	if r.vms[id] != v {
-		if _, ok := r.vms[id]; ok {
-			// Another of the same id was started meanwhile; the directory is its own.
-			return nil
-		}
-		return os.RemoveAll(v.directory)
+	if now, ok := r.vms[id]; ok && now != v {
+		// Another of the same id was started meanwhile; the directory is its own.
+		r.mutex.Unlock()
+		return nil
 	}
 	delete(r.vms, id)
-	return os.RemoveAll(v.directory)
+	aside, err := r.setAside(id)
+	r.mutex.Unlock()
+	return errors.Join(err, os.RemoveAll(aside))
+}
+
+// setAside renames the directory of a microVM that is over, and returns the name to remove it by. A hostile VMM may
+// have filled it: removing can take its time and must not be done with the mutex held, which setAside needs.
+func (r *Registry) setAside(id string) (string, error) {
+	r.asides++
+	// No id begins with a dot.
+	aside := filepath.Join(r.directory, fmt.Sprintf(".gone-%d", r.asides))
+	err := os.Rename(filepath.Join(r.directory, id), aside)
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	return aside, err
 }
 
 func (r *Registry) end(ctx context.Context, v *vm) error {

@@ -4,6 +4,7 @@ package vmm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"hash/fnv"
 	"maps"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"sort"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"pyro.dev/pyro/go/internal/confine"
 	"pyro.dev/pyro/go/internal/memory"
@@ -85,6 +88,8 @@ type Registry struct {
 	uidBase  uint32
 	watchers map[*Watcher]struct{}
 	closing  bool
+	// asides counts the directories that were set aside.
+	asides int
 }
 
 // NewRegistry takes over the directory, which must be this launcher's alone: what an earlier one left is removed.
@@ -104,6 +109,9 @@ func NewRegistry(directory string, store *memory.Store, changed func()) (*Regist
 		if err := os.RemoveAll(filepath.Join(directory, entry.Name())); err != nil {
 			return nil, err
 		}
+	}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return nil, fmt.Errorf("become the subreaper: %w", err)
 	}
 	name := fnv.New32a()
 	name.Write([]byte(directory))

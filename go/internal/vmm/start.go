@@ -91,9 +91,11 @@ func (r *Registry) reserve(spec Spec) (*vm, error) {
 			return nil, ErrExists
 		}
 		// Only its last words are left of it.
-		if err := os.RemoveAll(old.directory); err != nil {
+		aside, err := r.setAside(spec.ID)
+		if err != nil {
 			return nil, fmt.Errorf("remove what is left of the microVM before: %w", err)
 		}
+		go os.RemoveAll(aside)
 	}
 	if spec.Confined && os.Geteuid() == 0 {
 		for slot := range r.slots {
@@ -240,8 +242,13 @@ func (r *Registry) launch(ctx context.Context, v *vm) (err error) {
 	undo = append(undo, func() {
 		_ = v.process.Kill()
 		_, _ = v.process.Wait()
+		if v.child < 0 && v.status != nil {
+			_ = v.holdChild(time.Now().Add(time.Second))
+		}
 		if v.child >= 0 {
-			_ = awaitExit(v.child, 5*time.Second)
+			_ = unix.PidfdSendSignal(v.child, unix.SIGKILL, nil, 0)
+			_ = awaitExit(v.child, killTime)
+			reap(v.child)
 			unix.Close(v.child)
 		}
 	})
@@ -320,25 +327,33 @@ func (v *vm) awaitSandbox(ctx context.Context, block *os.File) error {
 		}
 		return fmt.Errorf("%w: %s", ErrConfinement, strings.TrimSpace(v.console.tailText(2048)))
 	}
-	if err := v.status.SetReadDeadline(deadline); err != nil {
+	if err := v.holdChild(deadline); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfinement, err)
+	}
+	return nil
+}
+
+// holdChild learns from bwrap which process is the sandbox's process 1, and takes hold of it.
+func (v *vm) holdChild(deadline time.Time) error {
+	if err := v.status.SetReadDeadline(deadline); err != nil {
+		return err
 	}
 	line, err := bufio.NewReader(v.status).ReadBytes('\n')
 	if err != nil {
-		return fmt.Errorf("%w: bwrap's status: %w", ErrConfinement, err)
+		return fmt.Errorf("bwrap's status: %w", err)
 	}
 	var status struct {
 		ChildPID int `json:"child-pid"`
 	}
 	if err := json.Unmarshal(line, &status); err != nil || status.ChildPID <= 0 {
-		return fmt.Errorf("%w: bwrap's status was %q", ErrConfinement, line)
+		return fmt.Errorf("bwrap's status was %q", line)
 	}
 	child, err := unix.PidfdOpen(status.ChildPID, 0)
 	switch {
 	case err == nil:
 		v.child = child
 	case !errors.Is(err, unix.ESRCH):
-		return fmt.Errorf("%w: hold process %d: %w", ErrConfinement, status.ChildPID, err)
+		return fmt.Errorf("hold process %d: %w", status.ChildPID, err)
 	}
 	return nil
 }

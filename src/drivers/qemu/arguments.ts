@@ -124,18 +124,14 @@ function drives(given: Drives, files: HandedFile[]): string[] {
 
 /** Boots a machine on memory that is shared with the template to be. */
 export function prepareCommand(spec: MachineSpec, kvm: boolean): CommandLine {
-  const files: HandedFile[] = [];
+  // By descriptor, as everything else: the VMM's user cannot reach the paths.
+  const files: HandedFile[] = [
+    { path: spec.kernel.path, readOnly: true },
+    { path: spec.initramfs.path, readOnly: true },
+  ];
+  const boot = ["-kernel", `/proc/self/fd/${FIRST_FILE_FD}`, "-initrd", `/proc/self/fd/${FIRST_FILE_FD + 1}`];
   return {
-    args: [
-      ...machine(spec, kvm, true),
-      ...drives({}, files),
-      "-kernel",
-      spec.kernel.path,
-      "-initrd",
-      spec.initramfs.path,
-      "-append",
-      "console=ttyS0 quiet panic=-1",
-    ],
+    args: [...machine(spec, kvm, true), ...drives({}, files), ...boot, "-append", "console=ttyS0 quiet panic=-1"],
     files,
   };
 }

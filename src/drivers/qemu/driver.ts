@@ -75,10 +75,14 @@ export class QemuDriver implements Driver {
     let sealed = false;
     try {
       const command = prepareCommand(spec, this.#options.kvm);
-      const machine = await this.#start(vmId, templateId, spec, command, true, [spec.kernel.path, spec.initramfs.path]);
+      const machine = await this.#start(vmId, templateId, spec, command, true);
       try {
-        const deadline = AbortSignal.timeout(this.#options.kvm ? KVM_BOOT_MS : BOOT_MS);
-        await this.#untilReady(machine, ready, signal ? AbortSignal.any([deadline, signal]) : deadline);
+        const bootMs = this.#options.kvm ? KVM_BOOT_MS : BOOT_MS;
+        const deadline = AbortSignal.timeout(bootMs);
+        await this.#untilReady(machine, ready, signal ? AbortSignal.any([deadline, signal]) : deadline).catch((error) => {
+          if (!deadline.aborted) throw error;
+          throw new PyroError("MICROVM_START_FAILED", `The guest did not boot within ${bootMs / 1000} s.`);
+        });
         const state = await this.#freeze(machine);
         await writeFile(filesOf(directory).state, state, { mode: 0o600 });
         const memory = await launcher.call((calls, options) =>
@@ -108,7 +112,7 @@ export class QemuDriver implements Driver {
     const files = filesOf(template.directory);
     await this.#load(template.key, files.memory, record);
     const command = restoreCommand(spec, this.#options.kvm, files.state, options.drives);
-    const machine = await this.#start(vmId, template.key, spec, command, options.ephemeral, []);
+    const machine = await this.#start(vmId, template.key, spec, command, options.ephemeral);
     try {
       const qmp = await this.#monitor(machine, options.signal);
       try {
@@ -166,7 +170,6 @@ export class QemuDriver implements Driver {
     spec: MachineSpec,
     command: CommandLine,
     ephemeral: boolean,
-    readOnlyPaths: string[],
   ): Promise<QemuMachine> {
     const { launcher, program, kvm, confined } = this.#options;
     const end = launcher.whenEnded(vmId);
@@ -177,7 +180,6 @@ export class QemuDriver implements Driver {
             vmId,
             program,
             args: command.args,
-            readOnlyPaths,
             templateId,
             files: command.files.map((file) => ({ path: file.path, readOnly: file.readOnly })),
             ephemeral,

@@ -1,0 +1,153 @@
+// What is installed, as read from disk; damaged records; staging directories of dead builders.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { pathsFor } from "../../../src/engine/paths.ts";
+import { removeStale, withStaging } from "../../../src/environments/staging.ts";
+import { EnvironmentStore } from "../../../src/environments/store.ts";
+import { PyroError } from "../../../src/errors/error.ts";
+
+const DIGEST = "ab".repeat(32);
+
+async function home(t: TestContext): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), "home-"));
+  t.after(() => rm(directory, { recursive: true }));
+  return directory;
+}
+
+function storeAt(directory: string): EnvironmentStore {
+  return new EnvironmentStore(pathsFor({ PYRO_HOME: directory }, 0), join(directory, "guestd"));
+}
+
+async function install(directory: string): Promise<void> {
+  const image = join(directory, "environments", "images", DIGEST);
+  await mkdir(image, { recursive: true });
+  await mkdir(join(directory, "environments", "names"));
+  await writeFile(join(image, "image.squashfs"), "12345");
+  const manifest = {
+    schema_version: 1,
+    environment: "debian:12",
+    digest: DIGEST,
+    size_bytes: 5,
+    created_at: "2026-01-01T00:00:00.000Z",
+    base_type: "squashfs",
+    env: { PATH: "/bin" },
+  };
+  await writeFile(join(image, "manifest.json"), JSON.stringify(manifest));
+  const record = { schema_version: 1, environment: "debian:12", digest: DIGEST };
+  await writeFile(join(directory, "environments", "names", "debian%3A12.json"), JSON.stringify(record));
+}
+
+test("an empty home lists its recipes as not installed", async (t) => {
+  const store = storeAt(await home(t));
+  assert.deepEqual(await store.list(), [
+    { environment: "debian:12", digest: null, installed: false, size_bytes: null },
+  ]);
+  assert.equal(await store.installed("debian:12"), undefined);
+  assert.equal(store.isPulling("debian:12"), false);
+});
+
+test("an installed image is found, and a pull of it builds nothing", async (t) => {
+  const directory = await home(t);
+  await install(directory);
+  const store = storeAt(directory);
+  const found = await store.pull("debian:12", () => assert.fail("nothing to do"));
+  assert.deepEqual(found, {
+    environment: "debian:12",
+    digest: DIGEST,
+    size_bytes: 5,
+    imagePath: join(directory, "environments", "images", DIGEST, "image.squashfs"),
+    baseType: "squashfs",
+    env: { PATH: "/bin" },
+  });
+  assert.equal((await store.list())[0]?.installed, true);
+});
+
+test("a damaged image, record or manifest counts as not installed", async (t) => {
+  const directory = await home(t);
+  const store = storeAt(directory);
+  const image = join(directory, "environments", "images", DIGEST);
+  const name = join(directory, "environments", "names", "debian%3A12.json");
+  const damage: [string, string][] = [
+    [join(image, "image.squashfs"), "1234"],
+    [join(image, "manifest.json"), "{"],
+    [name, "null"],
+    [name, JSON.stringify({ digest: "../../etc" })],
+  ];
+  for (const [path, text] of damage) {
+    await rm(join(directory, "environments"), { recursive: true, force: true });
+    await install(directory);
+    await writeFile(path, text);
+    assert.equal(await store.installed("debian:12"), undefined, path);
+  }
+});
+
+test("an unknown environment is refused, with near names", async (t) => {
+  const store = storeAt(await home(t));
+  for (const name of ["debain:12", "debian:13", "DEBIAN:12"]) {
+    await assert.rejects(store.pull(name), (error) => {
+      assert.ok(error instanceof PyroError);
+      assert.equal(error.code, "ENVIRONMENT_NOT_FOUND");
+      assert.deepEqual(error.details.near, ["debian:12"], name);
+      return true;
+    });
+  }
+  await assert.rejects(store.installed("../../etc/passwd"), (error) => {
+    assert.ok(error instanceof PyroError && error.code === "ENVIRONMENT_NOT_FOUND");
+    assert.deepEqual(error.details.near, []);
+    return true;
+  });
+});
+
+test("without guestd there are no boot artifacts, and the error says how to get it", async (t) => {
+  await assert.rejects(
+    storeAt(await home(t)).boot(),
+    (error) => error instanceof PyroError && error.code === "HOST_TOOL_MISSING" && /make setup/.test(error.hint),
+  );
+});
+
+test("staging directories of dead builders go, those of living ones and everything else stay", async (t) => {
+  const directory = await home(t);
+  await mkdir(join(directory, "images"));
+  await mkdir(join(directory, ".staging-half-made"));
+  // A builder of the same pid that is not the one that wrote this: the start time differs.
+  const child = spawn("sleep", ["60"]);
+  t.after(() => child.kill());
+  const owner = {
+    pid: child.pid,
+    start_time: "1",
+    boot_id: (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim(),
+  };
+  await mkdir(join(directory, ".staging-other"));
+  await writeFile(join(directory, ".staging-other", "owner.json"), JSON.stringify(owner));
+  // A real builder that is killed.
+  const script = `
+    const { withStaging } = await import(${JSON.stringify(new URL("../../../src/environments/staging.ts", import.meta.url).href)});
+    await withStaging(${JSON.stringify(directory)}, async (at) => { console.log(at); await new Promise((r) => setTimeout(r, 60000)); });
+  `;
+  const builder = spawn(process.execPath, ["--input-type=module", "-e", script], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [line] = (await once(builder.stdout, "data")) as [Buffer];
+  const killed = line.toString().trim();
+
+  await withStaging(directory, async (own) => {
+    await removeStale(directory);
+    assert.deepEqual(
+      (await readdir(directory)).map((name) => join(directory, name)).sort(),
+      [killed, own, join(directory, "images")].sort(),
+    );
+    builder.kill("SIGKILL");
+    await once(builder, "exit");
+    await removeStale(directory);
+    assert.deepEqual(
+      (await readdir(directory)).map((name) => join(directory, name)).sort(),
+      [own, join(directory, "images")].sort(),
+    );
+  });
+  assert.deepEqual(await readdir(directory), ["images"]);
+});
