@@ -30,7 +30,8 @@ export async function runNodeTests(
       const { data } = event;
       const file = data.file ? relative(root, data.file) : "";
       const outer = (around.get(data.file ?? "") ?? []).slice(0, data.nesting);
-      const name = [`${file}:`, [...outer, data.name].join(" > ")].join(" ");
+      // A file that fails before its first test is reported as a test that is called like it.
+      const name = data.name === data.file ? file : `${file}: ${[...outer, data.name].join(" > ")}`;
       const durationMs = data.details.duration_ms;
       if (data.skip !== undefined || data.todo !== undefined) {
         const reason = data.skip ?? data.todo;

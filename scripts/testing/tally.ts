@@ -32,7 +32,8 @@ export class Tally {
       this.#skip(outcome);
     } else {
       this.#failures.push(outcome);
-      console.log(`  FAIL  ${outcome.name}${time}\n${indent(outcome.text ?? "")}`);
+      // Why it failed stands at the end, with the others.
+      console.log(`  FAIL  ${outcome.name}${time}`);
     }
   }
 

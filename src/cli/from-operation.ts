@@ -32,7 +32,12 @@ export interface Typed {
 }
 
 /** The command for a row that has one. `act` gets the checked input, with its defaults. */
-export function commandFor(row: Operation, shape: CliShape, typed: Typed, act: (asked: Asked) => Promise<void>): Command {
+export function commandFor(
+  row: Operation,
+  shape: CliShape,
+  typed: Typed,
+  act: (asked: Asked) => Promise<void>,
+): Command {
   const name = shape.path.at(-1) ?? row.name;
   const command = new Command(name).summary(row.summary).description(`${row.summary}.`);
   const properties = propertiesOf(row);
@@ -44,7 +49,8 @@ export function commandFor(row: Operation, shape: CliShape, typed: Typed, act: (
     const words = positional.map((key) => (isOptional(row, key) ? `[${key}]` : `<${key}>`));
     command.usage(["[options]", ...words, "-- COMMAND [ARG...]"].join(" "));
   }
-  if (shape.examples) command.addHelpText("after", `\nExamples:\n${shape.examples.map((line) => `  ${line}`).join("\n")}`);
+  if (shape.examples)
+    command.addHelpText("after", `\nExamples:\n${shape.examples.map((line) => `  ${line}`).join("\n")}`);
   command.action(async () => {
     const values = command.opts<Record<string, unknown>>();
     const input: Record<string, unknown> = {};
@@ -53,7 +59,7 @@ export function commandFor(row: Operation, shape: CliShape, typed: Typed, act: (
       if (value !== undefined) input[key] = value;
     });
     for (const field of fields) {
-      const value = valueOf(field, values[field.option.attributeName()]);
+      const value = typedValue(field, values[field.option.attributeName()]);
       if (value !== undefined) input[field.key] = value;
     }
     if (shape.rest !== undefined) input[shape.rest] = [...(typed.rest ?? [])];
@@ -136,12 +142,13 @@ function propertiesOf(row: Operation): Record<string, Property> {
   return (schema.properties ?? {}) as Record<string, Property>;
 }
 
-function valueOf({ kind, option }: Field, value: unknown): unknown {
+function typedValue({ kind, option }: Field, value: unknown): unknown {
   // commander reads --no-x as "x is false".
   if (option.negate) return value === false ? true : undefined;
   if (value === undefined) return undefined;
   if (kind === "number") return numberOf(option, String(value));
-  if (kind === "record" && Array.isArray(value)) return Object.fromEntries(value.map((pair) => pairOf(option, String(pair))));
+  if (kind === "record" && Array.isArray(value))
+    return Object.fromEntries(value.map((pair) => pairOf(option, String(pair))));
   return value;
 }
 

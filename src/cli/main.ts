@@ -87,7 +87,9 @@ async function parseAndAct(
   });
   try {
     // Where no command is taken, `--` ends the options as everywhere.
-    await program.parseAsync(takesCommand || rest === undefined ? [...words] : [...words, "--", ...rest], { from: "user" });
+    await program.parseAsync(takesCommand || rest === undefined ? [...words] : [...words, "--", ...rest], {
+      from: "user",
+    });
   } catch (thrown) {
     if (!(thrown instanceof CommanderError)) throw thrown;
     if (thrown.exitCode === 0) {
@@ -111,7 +113,10 @@ function capture(command: Command, take: (text: string) => void): void {
 }
 
 function sentence(message: string): string {
-  const text = message.replace(/^error: /, "").replaceAll("\n", " ").trim();
+  const text = message
+    .replace(/^error: /, "")
+    .replaceAll("\n", " ")
+    .trim();
   const first = text.charAt(0).toUpperCase() + text.slice(1);
   return /[.?!)]$/.test(first) ? first : `${first}.`;
 }
@@ -119,7 +124,8 @@ function sentence(message: string): string {
 /** Prints it for a person or as a document, and says which status it means outside run and exec. */
 async function printError(thrown: unknown, json: boolean, verbose: boolean): Promise<number> {
   const [{ PyroError }, { CODES }] = await Promise.all([import("../errors/error.ts"), import("../errors/codes.ts")]);
-  const error = thrown instanceof Ended ? new PyroError("CANCELLED", `${sentence(thrown.message)}`) : PyroError.from(thrown);
+  const error =
+    thrown instanceof Ended ? new PyroError("CANCELLED", `${sentence(thrown.message)}`) : PyroError.from(thrown);
   if (json) await writeJson({ error: error.toData() });
   else {
     await writeAll(STDERR, `pyro: ${error.message}\n      ${error.hint}\n`);
@@ -128,7 +134,10 @@ async function printError(thrown: unknown, json: boolean, verbose: boolean): Pro
   }
   if (verbose) {
     if (!json) await writeAll(STDERR, `${JSON.stringify({ code: error.code, details: error.details })}\n`);
-    await writeAll(STDERR, `${error.stack ?? ""}\n${error.cause instanceof Error ? `caused by ${error.cause.stack}\n` : ""}`);
+    await writeAll(
+      STDERR,
+      `${error.stack ?? ""}\n${error.cause instanceof Error ? `caused by ${error.cause.stack}\n` : ""}`,
+    );
   }
   return CODES[error.code].exit;
 }
@@ -141,8 +150,8 @@ function isVersion(argv: readonly string[]): boolean {
 }
 
 async function printVersion(json: boolean): Promise<number> {
-  const { pyroVersion } = await import("../wire/version.ts");
-  const version = pyroVersion();
+  const { installation } = await import("../host/installation.ts");
+  const { version } = installation();
   if (json) await writeJson({ version, node: process.version });
   else await writeAll(STDOUT, `pyro ${version}\n`);
   return 0;

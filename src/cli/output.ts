@@ -10,17 +10,24 @@ export const STDERR = 2;
 /** Resolves when the system has taken all of it. Errors: Ended with 141 when nobody reads any more. */
 export async function writeAll(fd: number, data: Uint8Array | string): Promise<void> {
   const bytes = typeof data === "string" ? Buffer.from(data) : data;
-  let at = 0;
-  while (at < bytes.length) {
-    try {
-      at += await writeOnce(fd, bytes.subarray(at));
-    } catch (thrown) {
-      const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
-      // Somebody who shares the terminal or pipe made it non-blocking.
-      if (code === "EAGAIN") await sleep(5);
-      else if (code === "EPIPE") throw new Ended(STATUS_PIPE, "nobody reads the output any more");
-      else throw thrown;
-    }
+  pending++;
+  try {
+    for (let at = 0; at < bytes.length; ) at += await writeSome(fd, bytes.subarray(at));
+  } finally {
+    pending--;
+  }
+}
+
+async function writeSome(fd: number, bytes: Uint8Array): Promise<number> {
+  try {
+    return await writeOnce(fd, bytes);
+  } catch (thrown) {
+    const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
+    if (code === "EPIPE") throw new Ended(STATUS_PIPE, "nobody reads the output any more");
+    if (code !== "EAGAIN") throw thrown;
+    // Somebody who shares the terminal or pipe made it non-blocking.
+    await sleep(5);
+    return 0;
   }
 }
 
@@ -36,10 +43,8 @@ export function isWriting(): boolean {
 }
 
 function writeOnce(fd: number, bytes: Uint8Array): Promise<number> {
-  pending++;
   return new Promise((resolve, reject) => {
     write(fd, bytes, (error, written) => {
-      pending--;
       if (error) reject(error);
       else resolve(written);
     });

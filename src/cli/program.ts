@@ -61,8 +61,14 @@ export function buildProgram(typed: Typed, actions: Actions): Command {
     group(shape.path.slice(0, -1)).addCommand(commandFor(row, shape, typed, actions.operation));
   }
   group(["daemon"])
-    .addCommand(new Command("status").description("Say whether the daemon runs, and where its log is.").action(actions.daemonStatus))
-    .addCommand(new Command("stop").description("Stop the daemon; runs end, workspaces stay.").action(actions.daemonStop));
+    .addCommand(
+      new Command("status")
+        .description("Say whether the daemon runs, and where its log is.")
+        .action(actions.daemonStatus),
+    )
+    .addCommand(
+      new Command("stop").description("Stop the daemon; runs end, workspaces stay.").action(actions.daemonStop),
+    );
   const serve = new Command("serve")
     .description("Serve MCP on stdin and stdout until stdin closes.")
     .addOption(new Option("--profile <profile>", "which tools to offer").choices(PROFILES).default(DEFAULT_PROFILE));

@@ -3,7 +3,7 @@ import { type ClientRequest, type IncomingMessage, request } from "node:http";
 import type { Socket } from "node:net";
 import { CODES } from "../errors/codes.ts";
 import { type ErrorData, PyroError } from "../errors/error.ts";
-import { pyroVersion } from "../wire/version.ts";
+import { installation } from "../host/installation.ts";
 import { PROTOCOL } from "../wire/protocol.ts";
 
 const MAX_REPLY_BYTES = 64 << 20;
@@ -32,7 +32,7 @@ export function exchange(
     createConnection: () => socket,
     method,
     path,
-    headers: { host: "pyro", "pyro-protocol": String(protocol), "pyro-version": pyroVersion() },
+    headers: { host: "pyro", "pyro-protocol": String(protocol), "pyro-version": installation().version },
   });
   const reply = new Promise<IncomingMessage>((resolve, reject) => {
     const timer = setTimeout(() => sent.destroy(new Broken(`no answer within ${headMs} ms`)), headMs);
@@ -61,9 +61,13 @@ export function checkProtocol(head: IncomingMessage): void {
   const version = head.headers["pyro-version"];
   const who = typeof version === "string" ? `The daemon is pyro ${version}` : "What answers is no pyro daemon";
   const speaks = typeof theirs === "string" ? ` and speaks protocol ${theirs}` : "";
-  throw new PyroError("DAEMON_INCOMPATIBLE", `${who}${speaks}; this is pyro ${pyroVersion()}, protocol ${PROTOCOL}.`, {
-    details: { protocol: theirs ?? null, version: version ?? null },
-  });
+  throw new PyroError(
+    "DAEMON_INCOMPATIBLE",
+    `${who}${speaks}; this is pyro ${installation().version}, protocol ${PROTOCOL}.`,
+    {
+      details: { protocol: theirs ?? null, version: version ?? null },
+    },
+  );
 }
 
 /** The whole body as JSON. Rejects with Broken when it stops, is silent for `idleMs`, or is no JSON. */

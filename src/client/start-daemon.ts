@@ -2,7 +2,7 @@
 // takes a lock, the one that does not get it exits, and both clients connect to the other.
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, open } from "node:fs/promises";
+import { mkdir, open, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -13,48 +13,67 @@ import { daemonEnvironment, type Where } from "./where.ts";
 const START_MS = 15_000;
 /** A daemon that ended with an error may have a rival that is still coming up. */
 const RIVAL_MS = 1500;
+/** How long after a start that found the lock taken the next one follows. */
+const LEAVING_MS = 200;
 const POLL_MS = 25;
 const TAIL_BYTES = 2000;
 
+interface Exit {
+  readonly at: number;
+  readonly how: string;
+  readonly bad: boolean;
+}
+
 /** Errors: DAEMON_START_FAILED with the end of the log in details.log_tail. */
 export async function startDaemon(where: Where, signal?: AbortSignal): Promise<void> {
-  const { log, state } = where.paths;
-  const entry = daemonEntry();
-  let exited: { at: number; how: string; bad: boolean } | undefined;
   let logStart = 0;
   try {
-    await mkdir(state, { recursive: true, mode: 0o700 });
-    const file = await open(log, "a", 0o600);
-    try {
-      logStart = (await file.stat()).size;
-      // flock holds the lock in a descriptor that the daemon inherits, so it goes with the daemon however that dies.
-      const lock = ["--nonblock", "--no-fork", "--conflict-exit-code", "0", where.paths.daemonLock];
-      const child = spawn("flock", [...lock, process.execPath, entry], {
-        cwd: "/",
-        detached: true,
-        env: daemonEnvironment(where.environment),
-        stdio: ["ignore", file.fd, file.fd],
-      });
-      child.unref();
-      child.once("error", (error) => {
-        exited = { at: Date.now(), how: error.message, bad: true };
-      });
-      child.once("exit", (code, killed) => {
-        exited = { at: Date.now(), how: killed ? `killed by ${killed}` : `exit status ${code}`, bad: code !== 0 };
-      });
-    } finally {
-      await file.close();
+    await mkdir(where.paths.state, { recursive: true, mode: 0o700 });
+    logStart = await stat(where.paths.log).then(
+      ({ size }) => size,
+      () => 0,
+    );
+    const deadline = Date.now() + START_MS;
+    let exit = await spawnDaemon(where);
+    while (Date.now() < deadline) {
+      if (await answers(where, signal)) return;
+      const over = exit();
+      if (over?.bad && Date.now() - over.at > RIVAL_MS) throw new Error(over.how);
+      // The one that holds the lock is a rival that comes up, or a daemon that is on its way out: try again.
+      if (over !== undefined && !over.bad && Date.now() - over.at > LEAVING_MS) exit = await spawnDaemon(where);
+      await sleep(POLL_MS, undefined, signal ? { signal } : {}).catch(() => signal?.throwIfAborted());
     }
+    throw new Error(`no answer within ${START_MS / 1000} s`);
   } catch (thrown) {
+    if (signal?.aborted) throw thrown;
     throw await failed(where, thrown instanceof Error ? thrown.message : String(thrown), logStart, thrown);
   }
-  const deadline = Date.now() + START_MS;
-  while (Date.now() < deadline) {
-    if (await answers(where, signal)) return;
-    if (exited?.bad && Date.now() - exited.at > RIVAL_MS) throw await failed(where, exited.how, logStart);
-    await sleep(POLL_MS, undefined, signal ? { signal } : {}).catch(() => signal?.throwIfAborted());
+}
+
+/** Starts one; what is returned tells how it ended, once it has. */
+async function spawnDaemon(where: Where): Promise<() => Exit | undefined> {
+  let exit: Exit | undefined;
+  const file = await open(where.paths.log, "a", 0o600);
+  try {
+    // flock holds the lock in a descriptor that the daemon inherits, so it goes with the daemon however that dies.
+    const lock = ["--nonblock", "--no-fork", "--conflict-exit-code", "0", where.paths.daemonLock];
+    const child = spawn("flock", [...lock, process.execPath, daemonEntry()], {
+      cwd: "/",
+      detached: true,
+      env: daemonEnvironment(where.environment),
+      stdio: ["ignore", file.fd, file.fd],
+    });
+    child.unref();
+    child.once("error", (error) => {
+      exit = { at: Date.now(), how: error.message, bad: true };
+    });
+    child.once("exit", (code, killed) => {
+      exit = { at: Date.now(), how: killed ? `killed by ${killed}` : `exit status ${code}`, bad: code !== 0 };
+    });
+  } finally {
+    await file.close();
   }
-  throw await failed(where, `no answer within ${START_MS / 1000} s`, logStart);
+  return () => exit;
 }
 
 /** A daemon that accepts connections is there; whether it speaks our protocol is for the call to find out. */

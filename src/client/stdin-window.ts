@@ -64,7 +64,7 @@ export class StdinWindow {
   }
 
   acknowledge({ stdin_offset, closed }: StdinAck): void {
-    if (closed) return this.close();
+    if (closed) this.close();
     let drop = Math.min(stdin_offset - this.#acknowledged, this.#keptBytes);
     if (drop <= 0) return;
     this.#acknowledged += drop;

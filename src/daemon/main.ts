@@ -14,19 +14,18 @@ async function main(): Promise<void> {
   await makeDirectories(paths);
   const settings = await readSettings(process.env);
   const engine = await Engine.open(paths, settings);
-  let stopping: Promise<void> | undefined;
-  const stop = (why: string) => {
-    stopping ??= (async () => {
+  let ending: Promise<void> | undefined;
+  const end = (why: string) => {
+    ending ??= (async () => {
       log(`stopping: ${why}`);
       await engine.close();
-      await server.close();
-      log("stopped");
     })();
-    return stopping;
+    return ending;
   };
-  const server = await serve(paths, engine, () => stop("asked to"));
-  process.on("SIGTERM", () => void stop("SIGTERM"));
-  process.on("SIGINT", () => void stop("SIGINT"));
+  const server = await serve(paths, engine, () => end("asked to"));
+  const leave = (why: string) => void end(why).then(() => server.close());
+  process.on("SIGTERM", () => leave("SIGTERM"));
+  process.on("SIGINT", () => leave("SIGINT"));
   process.on("SIGHUP", () => {});
   log(`serving on ${paths.daemonSocket}`);
 }

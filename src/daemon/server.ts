@@ -1,6 +1,7 @@
 // HTTP on the unix socket: routes a request to its operation, checks protocol and input, turns errors into replies.
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { unlink } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { z } from "zod";
 import type { Engine } from "../engine/engine.ts";
 import type { Paths } from "../engine/paths.ts";
@@ -15,11 +16,15 @@ import { Reply, Requests } from "./stream.ts";
 /** Largest body of a row that does not stream, bytes. */
 const MAX_BODY_BYTES = 4 << 20;
 
+/** How long a caller who asks to stop waits for the engine, and the last replies have to get out, ms. */
+const STOP_MS = 10_000;
+const CLOSE_MS = 1000;
+
 export interface Server {
   close(): Promise<void>;
 }
 
-/** Serves until closed. `stop` ends the engine; the reply to whoever asked comes after it. */
+/** Serves until closed, or until somebody asks to stop: `stop` ends the engine, the reply comes after it. */
 export async function serve(paths: Paths, engine: Engine, stop: () => Promise<void>): Promise<Server> {
   const startedAt = new Date().toISOString();
   const status = (): DaemonStatus => ({
@@ -30,10 +35,18 @@ export async function serve(paths: Paths, engine: Engine, stop: () => Promise<vo
     started_at: startedAt,
     vm_count: engine.runs.size,
   });
+  const close = async () => {
+    await new Promise<void>((resolve) => {
+      server.close(() => resolve());
+      server.closeIdleConnections();
+      setTimeout(() => server.closeAllConnections(), CLOSE_MS).unref();
+    });
+    log("stopped");
+  };
   const server = createServer({ requestTimeout: 0, headersTimeout: 10_000, keepAliveTimeout: 1000 }, (request, response) => {
     response.setHeader("pyro-protocol", PROTOCOL);
     response.setHeader("pyro-version", installation().version);
-    route(engine, status, stop, request, response).catch((thrown: unknown) => {
+    route(engine, status, stop, () => void close(), request, response).catch((thrown: unknown) => {
       const error = PyroError.from(thrown);
       if (error.code === "INTERNAL") log(`${request.url}: ${(thrown as Error).stack ?? error.message}`);
       replyError(response, error);
@@ -45,21 +58,14 @@ export async function serve(paths: Paths, engine: Engine, stop: () => Promise<vo
     server.once("error", reject);
     server.listen(paths.daemonSocket, resolve);
   });
-  return {
-    close: async () => {
-      await new Promise<void>((resolve) => {
-        server.close(() => resolve());
-        server.closeIdleConnections();
-        setTimeout(() => server.closeAllConnections(), 1000).unref();
-      });
-    },
-  };
+  return { close };
 }
 
 async function route(
   engine: Engine,
   status: () => DaemonStatus,
   stop: () => Promise<void>,
+  close: () => void,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
@@ -69,7 +75,9 @@ async function route(
   if (route === "POST /v1/stop") {
     request.resume();
     const stopped = stop();
-    await Promise.race([stopped, new Promise((resolve) => setTimeout(resolve, 10_000).unref())]).catch(() => {});
+    await Promise.race([stopped, sleep(STOP_MS)]).catch(() => {});
+    response.once("close", close);
+    response.setHeader("connection", "close");
     return replyJson(response, {});
   }
   if (request.headers["pyro-protocol"] !== String(PROTOCOL)) {

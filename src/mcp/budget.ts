@@ -61,7 +61,11 @@ export class HeadTail {
     const omitted = this.#total - head.length - tail.length;
     const first = toText(head);
     const last = toText(tail);
-    return { text: `${first.text}\n[${omitted} bytes omitted]\n${last.text}`, lossy: first.lossy || last.lossy, omitted };
+    return {
+      text: `${first.text}\n[${omitted} bytes omitted]\n${last.text}`,
+      lossy: first.lossy || last.lossy,
+      omitted,
+    };
   }
 }
 
@@ -96,7 +100,10 @@ export function shorten(value: unknown, whole: readonly string[] = []): unknown 
     return value.map((item) => shorten(item, whole));
   }
   if (typeof value !== "object" || value === null) return value;
-  const entries = Object.entries(value).map(([key, inner]) => [key, whole.includes(key) ? inner : shorten(inner, whole)]);
+  const entries = Object.entries(value).map(([key, inner]) => [
+    key,
+    whole.includes(key) ? inner : shorten(inner, whole),
+  ]);
   return Object.fromEntries(entries);
 }
 

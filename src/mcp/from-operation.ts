@@ -1,5 +1,10 @@
 // A row of the table as an MCP tool: its schemas, its hints, and its results within their size.
-import type { CallToolResult, ServerContext, StandardSchemaWithJSON, ToolAnnotations } from "@modelcontextprotocol/server";
+import type {
+  CallToolResult,
+  ServerContext,
+  StandardSchemaWithJSON,
+  ToolAnnotations,
+} from "@modelcontextprotocol/server";
 import { z } from "zod";
 import { call } from "../client/call.ts";
 import { ensureDaemon } from "../client/connect.ts";
@@ -120,14 +125,19 @@ async function runTool(where: Where, input: InputOf<"run">, context: ServerConte
   const progress = progressOf(context);
   const overdue = overdueAfter(left + GRACE_MS);
   try {
-    const output: Output = await openStream(where, "run", { ...rest, wait_seconds: left / 1000 }, {
-      signal: AbortSignal.any([context.mcpReq.signal, overdue.signal]),
-      attached: false,
-      onEvent: (event) => {
-        if (event.type === "progress") progress(event.message);
+    const output: Output = await openStream(
+      where,
+      "run",
+      { ...rest, wait_seconds: left / 1000 },
+      {
+        signal: AbortSignal.any([context.mcpReq.signal, overdue.signal]),
+        attached: false,
+        onEvent: (event) => {
+          if (event.type === "progress") progress(event.message);
+        },
+        onOutput: (name, data) => streams[name].add(data),
       },
-      onOutput: (name, data) => streams[name].add(data),
-    }).result;
+    ).result;
     const cutTo = (limit: number): CallToolResult => {
       const { stdout, stderr } = cutBoth(streams, limit);
       const before = typeof output.omitted_bytes === "number" ? output.omitted_bytes : 0;

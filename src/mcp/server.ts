@@ -2,8 +2,8 @@
 import { McpServer } from "@modelcontextprotocol/server";
 import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import type { Where } from "../client/where.ts";
+import { installation } from "../host/installation.ts";
 import type { Profile } from "../operations/define.ts";
-import { pyroVersion } from "../wire/version.ts";
 import { toolsOf } from "./from-operation.ts";
 
 const INSTRUCTIONS =
@@ -12,7 +12,7 @@ const INSTRUCTIONS =
 
 /** A server with the tools of a profile; it reaches for the daemon only when a tool is called. */
 export function createServer(where: Where, profile: Profile): McpServer {
-  const server = new McpServer({ name: "pyro", version: pyroVersion() }, { instructions: INSTRUCTIONS });
+  const server = new McpServer({ name: "pyro", version: installation().version }, { instructions: INSTRUCTIONS });
   for (const tool of toolsOf(where, profile)) {
     const { name, title, description, annotations, inputSchema, outputSchema } = tool;
     server.registerTool(name, { title, description, annotations, inputSchema, outputSchema }, (args, context) =>

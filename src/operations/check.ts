@@ -18,7 +18,7 @@ export function parseInput<Row extends Operation>(
   if (typeof input === "object" && input !== null && !Array.isArray(input)) {
     for (const key of Object.keys(input)) {
       if (known.includes(key)) continue;
-      const near = nearest(key, known).map(label);
+      const near = nearest(label(key), known.map(label));
       const guess = near.length > 0 ? ` Did you mean ${near.join(" or ")}?` : "";
       throw new PyroError("INVALID_INPUT", `${row.name} takes no ${label(key)}.${guess}`, {
         details: { issues: [{ path: key, message: "unknown key" }] },

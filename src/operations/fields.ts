@@ -61,11 +61,7 @@ export const waitSeconds = z
   .max(MAX_WAIT_SECONDS)
   .describe("How long to wait for the end, seconds, at most 50; what runs on is not stopped");
 
-export const maxBytes = z
-  .int()
-  .min(1)
-  .max(65_536)
-  .describe("Most bytes of output in the result, at most 65536");
+export const maxBytes = z.int().min(1).max(65_536).describe("Most bytes of output in the result, at most 65536");
 
 export const cursor = z.string().min(1).max(64).describe("Where to go on: the next_cursor of an earlier result");
 

@@ -21,7 +21,12 @@ export const doctor = defineOperation({
     acceleration: z.enum(["kvm", "tcg"]).nullable(),
     isolation: z.string().describe("What stands between a guest and this host, in a sentence"),
     probe: z
-      .object({ ok: z.boolean(), acceleration: z.enum(["kvm", "tcg"]), boot_ms: z.int().nullable(), message: z.string() })
+      .object({
+        ok: z.boolean(),
+        acceleration: z.enum(["kvm", "tcg"]),
+        boot_ms: z.int().nullable(),
+        message: z.string(),
+      })
       .nullable(),
   }),
   errors: [],

@@ -84,8 +84,10 @@ export class Run implements PromiseLike<RunResult>, AsyncIterable<OutputChunk> {
   }
 
   // biome-ignore lint/suspicious/noThenProperty: a run is awaited like a promise, that is its interface
-  // biome-ignore format: the signature of PromiseLike, on one line
-  then<A = RunResult, B = never>(onResult?: ((result: RunResult) => A | PromiseLike<A>) | null, onError?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<A | B> {
+  then<A = RunResult, B = never>(
+    onResult?: ((result: RunResult) => A | PromiseLike<A>) | null,
+    onError?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
     this.#awaited = true;
     // A command that reads stdin would wait for ever for a caller who waits for it.
     if (!this.#wrote && this.#options.keepStdin !== true) void this.#stream.end();
@@ -178,7 +180,14 @@ function begin(
   } catch (thrown) {
     const result = Promise.reject(thrown);
     result.catch(() => {});
-    return { vmId: undefined, result, write: async () => false, end: async () => {}, signal: () => {}, resize: () => {} };
+    return {
+      vmId: undefined,
+      result,
+      write: async () => false,
+      end: async () => {},
+      signal: () => {},
+      resize: () => {},
+    };
   }
 }
 

@@ -2,7 +2,9 @@
 import type { EventOf, InputOf, OPERATIONS, OperationName, OutputOf } from "../operations/table.ts";
 import type { Camel } from "./case.ts";
 
-type Omitted<N extends OperationName> = (typeof OPERATIONS)[N]["sdk"] extends { omit: readonly (infer Key)[] } ? Key : never;
+type Omitted<N extends OperationName> = (typeof OPERATIONS)[N]["sdk"] extends { omit: readonly (infer Key)[] }
+  ? Key
+  : never;
 
 /** What a method takes. */
 export type SdkInput<N extends OperationName> = Camel<Omit<InputOf<N>, Extract<Omitted<N>, keyof InputOf<N>>>>;

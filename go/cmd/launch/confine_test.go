@@ -246,3 +246,19 @@ func TestLimitsHoldOrAreTold(t *testing.T) {
 		}
 	}
 }
+
+func TestAVMMThatTakesTooMuchMemoryEnds(t *testing.T) {
+	l := start(t)
+	stream, _, _ := l.watch(t)
+	// Without translated code its bound is 64 + 256 MiB. tail keeps the endless line in memory.
+	request := shell("vm_a", "exec tail -n 1 /dev/zero", false)
+	request.Kvm = true
+	vm := l.mustStart(t, request)
+	if strings.Contains(strings.Join(vm.GetLimitNotes(), "\n"), "memory") {
+		l.mustKill(t, "vm_a")
+		t.Skipf("memory cannot be bounded here: %v", vm.GetLimitNotes())
+	}
+	if !stream.Receive() || stream.Msg().GetEnded().GetSignal() != 9 {
+		t.Fatalf("ended: %v %v", stream.Msg(), stream.Err())
+	}
+}

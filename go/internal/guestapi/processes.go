@@ -20,6 +20,13 @@ import (
 // chunkLimit is the most bytes of one output message and of one input request.
 const chunkLimit = 256 << 10
 
+const (
+	// smallChunk is the size below which more output is gathered before the next message, bytes: a terminal gives a
+	// line at a time, and a message costs far more than a line.
+	smallChunk = 4 << 10
+	gatherTime = 2 * time.Millisecond
+)
+
 // StartProcess starts a process once.
 func (s *Server) StartProcess(_ context.Context, request *connect.Request[guestv1.StartProcessRequest]) (*connect.Response[guestv1.StartProcessResponse], error) {
 	if err := s.ready(); err != nil {
@@ -79,6 +86,9 @@ func (s *Server) ReadOutput(ctx context.Context, request *connect.Request[guestv
 			return err
 		}
 		reader.Took(chunk)
+		if len(chunk.Data) < smallChunk {
+			reader.Gather(gatherTime)
+		}
 	}
 	return stream.Send(&guestv1.ReadOutputResponse{Event: &guestv1.ReadOutputResponse_Exited{Exited: describe(found.State())}})
 }

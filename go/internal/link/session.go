@@ -10,8 +10,12 @@ import (
 	"time"
 )
 
-// inboundLimit is how many received bytes a session holds before its port is read no further.
-const inboundLimit = 256 << 10
+const (
+	// inboundLimit is how many received bytes a session holds before its port is read no further.
+	inboundLimit = 256 << 10
+	// outboundLimit is how many bytes a session holds that are to be sent before a writer waits.
+	outboundLimit = 256 << 10
+)
 
 // ErrEnded is what a writer gets whose session has ended.
 var ErrEnded = errors.New("link: the session has ended")
@@ -33,8 +37,11 @@ type Session struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	inbound []byte
-	// finished: nothing more will come. over: the session is gone and what was received with it.
-	finished, over bool
+	// outbound waits to be sent: many small writes make few frames, each of which costs a turn of the machine.
+	outbound []byte
+	// finished: nothing more will come. closing: nothing more will be written. over: the session is gone and what
+	// was received with it.
+	finished, closing, over bool
 }
 
 var _ net.Conn = (*Session)(nil)
@@ -42,6 +49,7 @@ var _ net.Conn = (*Session)(nil)
 func newSession(id uint32, p *port) *Session {
 	s := &Session{id: id, port: p, ended: make(chan struct{})}
 	s.changed = sync.NewCond(&s.mu)
+	go s.flush()
 	return s
 }
 
@@ -64,17 +72,49 @@ func (s *Session) Read(buffer []byte) (int, error) {
 	return n, nil
 }
 
-// Write sends data in frames. It returns ErrEnded when the session ended before all of it was handed to the port.
+// Write takes data to be sent. It returns ErrEnded when the session has ended; what was taken and not sent by then is
+// lost, as what is on its way is.
 func (s *Session) Write(data []byte) (int, error) {
-	sent := 0
-	for sent < len(data) {
-		piece := data[sent:min(sent+MaxPayload, len(data))]
-		if err := s.send(false, piece); err != nil {
-			return sent, err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for taken := 0; ; {
+		for len(s.outbound) >= outboundLimit && !s.closing && !s.over {
+			s.changed.Wait()
 		}
-		sent += len(piece)
+		if s.closing || s.over {
+			return taken, ErrEnded
+		}
+		piece := data[taken:min(taken+outboundLimit-len(s.outbound), len(data))]
+		s.outbound = append(s.outbound, piece...)
+		s.changed.Broadcast()
+		if taken += len(piece); taken == len(data) {
+			return taken, nil
+		}
 	}
-	return sent, nil
+}
+
+// flush sends what was written, in frames as long as may be, and at last BYE. It returns when the session is over.
+func (s *Session) flush() {
+	defer s.end()
+	var frame []byte
+	for {
+		s.mu.Lock()
+		for len(s.outbound) == 0 && !s.closing && !s.over {
+			s.changed.Wait()
+		}
+		frame = append(frame[:0], s.outbound[:min(MaxPayload, len(s.outbound))]...)
+		s.outbound = s.outbound[:copy(s.outbound, s.outbound[len(frame):])]
+		s.changed.Broadcast()
+		s.mu.Unlock()
+		if len(frame) == 0 {
+			// A port that fails has told its reader.
+			_ = s.send(true, []byte{controlBye})
+			return
+		}
+		if s.send(false, frame) != nil {
+			return
+		}
+	}
 }
 
 func (s *Session) send(control bool, payload []byte) error {
@@ -88,17 +128,12 @@ func (s *Session) send(control bool, payload []byte) error {
 	return err
 }
 
-// Close ends the session and tells the other side. It does not wait for the port.
+// Close ends the session when what was written is sent, and tells the other side. It does not wait for the port.
 func (s *Session) Close() error {
-	if s.isOver() {
-		return nil
-	}
-	go func() {
-		// A port that fails has told its reader.
-		_ = s.send(true, []byte{controlBye})
-		s.end()
-	}()
-	s.finish()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing, s.finished = true, true
+	s.changed.Broadcast()
 	return nil
 }
 
@@ -132,7 +167,7 @@ func (s *Session) end() {
 		return
 	}
 	s.over = true
-	s.inbound = nil
+	s.inbound, s.outbound = nil, nil
 	close(s.ended)
 	s.changed.Broadcast()
 }

@@ -51,6 +51,8 @@ type Log struct {
 	// hurry: the writer never waits any more. finished: nothing more is written.
 	hurry, finished, closed bool
 	grown                   chan struct{}
+	// ended closes when the log is finished.
+	ended chan struct{}
 }
 
 // Append writes data, waiting while an attached reader leaves no room. After Hurry it never waits.
@@ -101,6 +103,7 @@ func (l *Log) Finish() {
 func (l *Log) finish() {
 	if !l.finished {
 		l.finished = true
+		close(l.ended)
 		l.store.running--
 		l.store.announceRoom()
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sort"
+	"time"
 )
 
 // ErrBeyondEnd is returned for a cursor after the last byte.
@@ -95,6 +96,16 @@ func (r *Reader) Took(chunk Chunk) {
 	defer s.mu.Unlock()
 	r.cursor = chunk.Cursor + uint64(len(chunk.Data))
 	s.announceRoom()
+}
+
+// Gather waits that long for output to become more, but not when the log is finished.
+func (r *Reader) Gather(within time.Duration) {
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-r.log.ended:
+	}
 }
 
 // Detach ends the reader. When it was cut off before the end, its place is kept for the grace time.

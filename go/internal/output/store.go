@@ -62,6 +62,7 @@ func (s *Store) NewLog() (*Log, error) {
 		file:    os.NewFile(uintptr(fd), "output"),
 		readers: map[*Reader]struct{}{},
 		grown:   make(chan struct{}),
+		ended:   make(chan struct{}),
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -16,9 +16,10 @@ type input struct {
 	mu sync.Mutex
 	// target is nil when there is no stdin to write to.
 	target *os.File
-	// accepted counts the bytes taken so far; waiting are those not yet written.
+	// accepted counts the bytes taken so far; waiting are those not yet handed to a write, writing counts those in one.
 	accepted uint64
 	waiting  []byte
+	writing  int
 	// eof: nothing follows. closed: nothing more can be written.
 	eof, closed bool
 	// changed is closed, and replaced, at each change.
@@ -63,7 +64,7 @@ func (i *input) write(ctx context.Context, offset uint64, data []byte, eof bool)
 			// Bytes after the end of the input: nobody will read them.
 			return i.accepted, true, nil
 		}
-		if room := inputLimit - len(i.waiting); room > 0 {
+		if room := inputLimit - len(i.waiting) - i.writing; room > 0 {
 			rest := data[i.accepted-offset:]
 			rest = rest[:min(room, len(rest))]
 			i.waiting = append(i.waiting, rest...)
@@ -120,10 +121,12 @@ func (i *input) run() {
 	}
 }
 
-// take waits for input and returns it; an empty piece is the end of the input, false that nothing can be written.
+// take is called when the piece before is written. It waits for input and returns it; an empty piece is the end of the input, false that nothing can be written.
 func (i *input) take() ([]byte, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.writing = 0
+	i.announce()
 	for len(i.waiting) == 0 && !i.eof && !i.closed {
 		changed := i.changed
 		i.mu.Unlock()
@@ -131,8 +134,7 @@ func (i *input) take() ([]byte, bool) {
 		i.mu.Lock()
 	}
 	piece := i.waiting
-	i.waiting = nil
-	i.announce()
+	i.waiting, i.writing = nil, len(piece)
 	return piece, !i.closed
 }
 

@@ -16,6 +16,10 @@ const (
 	pumpBytes = 64 << 10
 	// terminalRest bounds what is read from a terminal after its process has exited, bytes.
 	terminalRest = 1 << 20
+	// A terminal gives a line at a time, and each read costs two changes of context: after a short one it is left
+	// alone for a moment, to gather more.
+	terminalSmall = 1 << 10
+	terminalPause = time.Millisecond
 )
 
 type pump struct {
@@ -63,6 +67,9 @@ func (p *pump) copy() bool {
 		}
 		if err != nil {
 			return errors.Is(err, os.ErrDeadlineExceeded)
+		}
+		if p.terminal && n < terminalSmall {
+			time.Sleep(terminalPause)
 		}
 	}
 }

@@ -17,7 +17,9 @@ export function doctorView(output: OutputOf<"doctor">): Shown {
   lines.push(`Isolation    ${output.isolation}`);
   if (output.probe !== null) {
     const { ok, boot_ms, message } = output.probe;
-    lines.push(`Probe guest  ${ok ? `booted${boot_ms === null ? "" : ` in ${boot_ms} ms`}` : "did not boot"}: ${message}`);
+    lines.push(
+      `Probe guest  ${ok ? `booted${boot_ms === null ? "" : ` in ${boot_ms} ms`}` : "did not boot"}: ${message}`,
+    );
   }
   lines.push("");
   lines.push(output.ok ? "pyro can start microVMs here." : "pyro cannot start a microVM here: see FAIL above.");

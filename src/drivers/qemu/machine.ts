@@ -1,6 +1,5 @@
 // A running QEMU microVM, reached through the sockets in its directory and through the launcher.
-import { open } from "node:fs/promises";
-import { connect } from "node:net";
+import { constants, open } from "node:fs/promises";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { PyroError } from "../../errors/error.ts";
@@ -9,6 +8,7 @@ import type { Launcher, VmEnd } from "../../launcher/launcher.ts";
 import type { DriveFile, Machine, PortName } from "../driver.ts";
 import { driveNode, fileNode, type Role, SOCKETS } from "./arguments.ts";
 import { Qmp } from "./qmp.ts";
+import { connectOwn } from "./socket.ts";
 
 const CONSOLE_TAIL_BYTES = 4096;
 /** Descriptor sets of files attached after the start; the drives' own are 1 to 3. */
@@ -39,21 +39,18 @@ export class QemuMachine implements Machine {
 
   async openPort(port: PortName, signal: AbortSignal): Promise<Duplex> {
     if (this.#over) throw new PyroError("MICROVM_LOST", `The microVM ${this.vmId} has ended: ${await this.ended}`);
-    const socket = connect(this.pathOf(SOCKETS[port]));
-    await new Promise<void>((resolve, reject) => {
-      socket.once("connect", resolve);
-      socket.once("error", reject);
-    });
+    const socket = await connectOwn(this.pathOf(SOCKETS[port]));
     socket.on("error", () => {});
     return port === "control" ? await openSession(socket, signal) : socket;
   }
 
   async attach(role: Role, file: DriveFile): Promise<void> {
     const fdSet = FIRST_ATTACHED_SET + this.#attached++;
-    await this.#launcher.call((calls, options) =>
-      calls.passDisk({ vmId: this.vmId, path: file.path, readOnly: file.readOnly, fdSet }, options),
-    );
+    // Within a monitor session: QEMU lets go of an unused descriptor when its last monitor closes.
     await this.#qmp(async (qmp) => {
+      await this.#launcher.call((calls, options) =>
+        calls.passDisk({ vmId: this.vmId, path: file.path, readOnly: file.readOnly, fdSet }, options),
+      );
       const node = `${role}-file-${fdSet}`;
       await qmp.execute("blockdev-add", fileNode(node, fdSet, file.readOnly));
       await qmp.execute("blockdev-reopen", { options: [driveNode(role, node)] });
@@ -102,12 +99,14 @@ function describe(end: VmEnd): string {
   return end.signal === 0 ? `QEMU exited with ${end.exitCode}` : `QEMU was ended by signal ${end.signal}`;
 }
 
-/** The last part of a text file; empty where there is none. */
+/** The last part of a text file; empty where there is none. The VMM owns the directory: it may be anything. */
 async function readTail(path: string): Promise<string> {
   try {
-    const file = await open(path, "r");
+    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
-      const { size } = await file.stat();
+      const stats = await file.stat();
+      if (!stats.isFile()) return "";
+      const { size } = stats;
       const start = Math.max(0, size - CONSOLE_TAIL_BYTES);
       const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(CONSOLE_TAIL_BYTES), position: start });
       return buffer.subarray(0, bytesRead).toString("utf8");

@@ -1,5 +1,6 @@
 // QMP, QEMU's control protocol: one JSON document a line over a unix socket. One session, commands in turn.
-import { connect, type Socket } from "node:net";
+import type { Socket } from "node:net";
+import { connectOwn } from "./socket.ts";
 
 const COMMAND_MS = 10_000;
 
@@ -25,11 +26,7 @@ export class Qmp {
 
   /** Connects to a monitor and takes it out of negotiation. */
   static async open(path: string): Promise<Qmp> {
-    const socket = connect(path);
-    await new Promise<void>((resolve, reject) => {
-      socket.once("connect", resolve);
-      socket.once("error", reject);
-    });
+    const socket = await connectOwn(path);
     const qmp = new Qmp(socket);
     const greeting = qmp.#expect("greeting");
     socket.setEncoding("utf8");

@@ -187,10 +187,7 @@ test("nonsense in frames breaks the connection, and an idempotent stream gives u
     else if (connections === 2) response.write(Buffer.from([3, 0xff, 0xff, 0xff, 0xff]));
     else talk.raw(ToClient.Stdout, Buffer.from("short"));
   });
-  await assert.rejects(
-    openStream(home.where, "env.pull", { environment: "x" }).result,
-    withCode("DAEMON_UNREACHABLE"),
-  );
+  await assert.rejects(openStream(home.where, "env.pull", { environment: "x" }).result, withCode("DAEMON_UNREACHABLE"));
   assert.equal(connections, 3);
 });
 

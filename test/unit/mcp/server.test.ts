@@ -103,7 +103,12 @@ test("wrong arguments, and errors of the daemon, speak to a model", async () => 
   await using home = await temporaryHome();
   await using _fake = await listen(home.where, (_request, response) => {
     greet(response, 503);
-    const error = { code: "ENVIRONMENT_PREPARING", message: "Being built.", hint: "run `pyro env pull`", retryable: true };
+    const error = {
+      code: "ENVIRONMENT_PREPARING",
+      message: "Being built.",
+      hint: "run `pyro env pull`",
+      retryable: true,
+    };
     response.end(JSON.stringify({ error }));
   });
   await using session = await connect(home);
