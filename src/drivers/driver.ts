@@ -34,7 +34,7 @@ export interface Machine {
   /** Resolves, with why in a sentence, when the microVM has ended for whatever reason. Never rejects. */
   readonly ended: Promise<string>;
   /**
-   * Opens a byte stream to a guest port. On *control* it is a session already (framed where the transport needs it).
+   * Opens a byte stream to a guest port: one session of it, framed where the transport needs that.
    * Only one may be open per port; a second open ends the first.
    * Errors: MICROVM_LOST when the VMM has gone, GUEST_UNRESPONSIVE when the guest does not answer in time.
    */

@@ -1,18 +1,17 @@
 // The connection to guestd: typed calls over a link that may drop at any byte. Every method of the guest protocol can
 // be called again, so a call goes on over the next session until its deadline; what cannot be mended is a PyroError.
 import { Code, ConnectError, createClient, type Client } from "@connectrpc/connect";
-import { createConnectTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { PyroError } from "../errors/error.ts";
+import { RpcSession } from "../rpc/session.ts";
 import { GuestService, type ReadOutputResponse } from "../gen/pyro/guest/v1/guest_pb.js";
 
 /** How long a dropped link may take to come up again before the guest counts as not answering, ms. */
 const RECONNECT_MS = 15_000;
 /**
  * While output is awaited the guest is asked whether it is there; a session over which it does not say so in time is
- * dropped. These bound how long a dead guest goes unnoticed, ms. (The session manager's own pings are not used: they
- * throw from a timer when the session has been destroyed.)
+ * dropped. These bound how long a dead guest goes unnoticed, ms.
  */
 const PING_INTERVAL_MS = 5_000;
 const PING_TIMEOUT_MS = 15_000;
@@ -21,8 +20,7 @@ const RETRY_PAUSE_MS = 20;
 export type GuestCalls = Client<typeof GuestService>;
 
 interface Connected {
-  readonly stream: Duplex;
-  readonly manager: Http2SessionManager;
+  readonly session: RpcSession;
   readonly calls: GuestCalls;
 }
 
@@ -106,7 +104,10 @@ export class GuestClient {
     this.#closed.abort(reason);
     const connected = this.#connected;
     this.#connected = undefined;
-    connected?.then(end, () => {});
+    connected?.then(
+      ({ session }) => session.close(),
+      () => {},
+    );
   }
 
   async #ping(connected: Connected): Promise<void> {
@@ -147,24 +148,9 @@ export class GuestClient {
 
   async #start(): Promise<Connected> {
     const stream = await this.#open(AbortSignal.any([this.#closed.signal, AbortSignal.timeout(RECONNECT_MS)]));
-    let given = false;
-    const createConnection = () => {
-      // A session lives on one stream: a second connection would speak HTTP/2 into a dead one.
-      if (given || stream.destroyed) throw new ConnectError("the link has dropped", Code.Unavailable);
-      given = true;
-      return stream;
-    };
-    const manager = new Http2SessionManager("http://guest", {}, { createConnection });
-    const transport = createConnectTransport({
-      baseUrl: "http://guest",
-      httpVersion: "2",
-      useBinaryFormat: true,
-      sessionManager: manager,
-      readMaxBytes: 4 << 20,
-    });
-    const connected = { stream, manager, calls: createClient(GuestService, transport) };
-    stream.on("error", () => {});
-    stream.once("close", () => this.#drop(connected));
+    const session = new RpcSession(stream);
+    const connected = { session, calls: createClient(GuestService, session.transport) };
+    session.closed.then(() => this.#drop(connected));
     return connected;
   }
 
@@ -177,13 +163,8 @@ export class GuestClient {
       },
       () => {},
     );
-    end(connected);
+    connected.session.close();
   }
-}
-
-function end(connected: Connected): void {
-  connected.manager.abort();
-  connected.stream.destroy();
 }
 
 /** The link's failures, as against the guest's answers. A guest answers Unavailable and Canceled never. */

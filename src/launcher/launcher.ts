@@ -1,11 +1,11 @@
 // The daemon's side of the launcher: starts it when none serves, keeps the lease open, and tells when microVMs end.
 import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
-import { createConnectTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { spawn } from "node:child_process";
 import { openSync, closeSync } from "node:fs";
 import { connect as connectSocket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { PyroError } from "../errors/error.ts";
+import { RpcSession } from "../rpc/session.ts";
 import { LaunchService, type Vm } from "../gen/pyro/launch/v1/launch_pb.js";
 
 const START_MS = 10_000;
@@ -30,33 +30,20 @@ export interface LauncherOptions {
 
 export class Launcher {
   readonly #options: LauncherOptions;
-  readonly #manager: Http2SessionManager;
-  readonly #calls: LaunchCalls;
+  #connected: { readonly session: RpcSession; readonly calls: LaunchCalls } | undefined;
   readonly #ends = new Map<string, (end: VmEnd) => void>();
   readonly #closed = new AbortController();
   #watching: Promise<void> | undefined;
 
   constructor(options: LauncherOptions) {
     this.#options = options;
-    this.#manager = new Http2SessionManager(
-      "http://launcher",
-      { idleConnectionTimeoutMs: 2 ** 31 - 1 },
-      { createConnection: () => connectSocket(options.socketPath) },
-    );
-    const transport = createConnectTransport({
-      baseUrl: "http://launcher",
-      httpVersion: "2",
-      useBinaryFormat: true,
-      sessionManager: this.#manager,
-    });
-    this.#calls = createClient(LaunchService, transport);
   }
 
   /** Makes one call, starting the launcher first when none serves. Refusals become PyroErrors. */
   async call<T>(method: (calls: LaunchCalls, options: { signal: AbortSignal }) => Promise<T>): Promise<T> {
     await this.#ensure();
     try {
-      return await method(this.#calls, { signal: AbortSignal.timeout(CALL_MS) });
+      return await method(this.#connection(), { signal: AbortSignal.timeout(CALL_MS) });
     } catch (error) {
       throw toPyroError(error);
     }
@@ -82,14 +69,28 @@ export class Launcher {
   /** Lets the launcher end when it holds no microVM, then lets go of the lease. */
   async stop(): Promise<void> {
     if (await this.#serves()) {
-      await this.#calls.stop({}, { signal: AbortSignal.timeout(5000) }).catch(() => {});
+      await this.#connection()
+        .stop({}, { signal: AbortSignal.timeout(5000) }).catch(() => {});
     }
     this.close();
   }
 
   close(): void {
     this.#closed.abort();
-    this.#manager.abort();
+    this.#connected?.session.close();
+  }
+
+  /** Calls over the present session, or over a new one when that has ended. */
+  #connection(): LaunchCalls {
+    if (this.#connected === undefined) {
+      const session = new RpcSession(connectSocket(this.#options.socketPath));
+      const connected = { session, calls: createClient(LaunchService, session.transport) };
+      this.#connected = connected;
+      session.closed.then(() => {
+        if (this.#connected === connected) this.#connected = undefined;
+      });
+    }
+    return this.#connected.calls;
   }
 
   async #ensure(): Promise<void> {
@@ -110,7 +111,7 @@ export class Launcher {
     if (!(await this.#serves())) this.#spawn();
     for (;;) {
       try {
-        const stream = this.#calls.watch({}, { signal: this.#closed.signal })[Symbol.asyncIterator]();
+        const stream = this.#connection().watch({}, { signal: this.#closed.signal })[Symbol.asyncIterator]();
         await stream.next();
         void this.#follow(stream);
         return;

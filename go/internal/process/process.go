@@ -105,6 +105,12 @@ func (p *Process) Resize(size Size) error {
 	if p.terminal == nil {
 		return refuse(ErrState, "the process has no terminal")
 	}
+	p.mu.Lock()
+	running := p.state.Running
+	p.mu.Unlock()
+	if !running {
+		return refuse(ErrState, "the process has exited")
+	}
 	err := control(p.terminal, func(fd int) error { return setSize(fd, size) })
 	if err != nil {
 		return refuse(ErrState, "the process has exited")

@@ -41,7 +41,7 @@ export class QemuMachine implements Machine {
     if (this.#over) throw new PyroError("MICROVM_LOST", `The microVM ${this.vmId} has ended: ${await this.ended}`);
     const socket = await connectOwn(this.pathOf(SOCKETS[port]));
     socket.on("error", () => {});
-    return port === "control" ? await openSession(socket, signal) : socket;
+    return await openSession(socket, signal);
   }
 
   async attach(role: Role, file: DriveFile): Promise<void> {
