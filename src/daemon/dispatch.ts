@@ -9,7 +9,11 @@ import type { Reply, Requests } from "./stream.ts";
 type Streaming = "run" | "env.pull" | "doctor";
 type Unary = Exclude<OperationName, Streaming>;
 
-type UnaryHandler<N extends Unary> = (engine: Engine, input: ParsedInputOf<N>, signal: AbortSignal) => Promise<OutputOf<N>>;
+type UnaryHandler<N extends Unary> = (
+  engine: Engine,
+  input: ParsedInputOf<N>,
+  signal: AbortSignal,
+) => Promise<OutputOf<N>>;
 
 export type StreamHandler<N extends Streaming> = (
   engine: Engine,

@@ -1,7 +1,8 @@
 // The daemon's process: opens the engine, serves the socket, and leaves in order on SIGTERM or when asked. Its one
 // instance per home is held by the lock that its starter took (see src/client/start-daemon.ts).
-import { pathsFor } from "../engine/paths.ts";
+
 import { Engine, makeDirectories } from "../engine/engine.ts";
+import { pathsFor } from "../engine/paths.ts";
 import { readSettings } from "../engine/settings.ts";
 import { PyroError } from "../errors/error.ts";
 import { log } from "./log.ts";

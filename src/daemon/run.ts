@@ -6,7 +6,15 @@ import type { Run } from "../engine/run.ts";
 import type { Claim } from "../engine/runs.ts";
 import { PyroError } from "../errors/error.ts";
 import type { EventOf, ParsedInputOf } from "../operations/table.ts";
-import { type Control, decodeJson, type RequestHead, type StdinAck, STDIN_WINDOW_BYTES, ToClient, ToDaemon } from "../wire/protocol.ts";
+import {
+  type Control,
+  decodeJson,
+  type RequestHead,
+  STDIN_WINDOW_BYTES,
+  type StdinAck,
+  ToClient,
+  ToDaemon,
+} from "../wire/protocol.ts";
 import type { Reply, Requests } from "./stream.ts";
 
 /** How long a run's preparation may still take when a wait is over and the preparation itself is done, ms. */
@@ -172,15 +180,21 @@ async function steer(run: Run, control: Exclude<Control, { type: "cancel" }>): P
   }
 }
 
-async function race(promise: Promise<unknown>, wait: AbortSignal | undefined, stop: AbortSignal): Promise<"done" | "waited"> {
+async function race(
+  promise: Promise<unknown>,
+  wait: AbortSignal | undefined,
+  stop: AbortSignal,
+): Promise<"done" | "waited"> {
   stop.throwIfAborted();
   return await new Promise((resolve, reject) => {
     const onWait = () => resolve("waited");
     const onStop = () => reject(stop.reason);
-    promise.then(() => resolve("done"), reject).finally(() => {
-      wait?.removeEventListener("abort", onWait);
-      stop.removeEventListener("abort", onStop);
-    });
+    promise
+      .then(() => resolve("done"), reject)
+      .finally(() => {
+        wait?.removeEventListener("abort", onWait);
+        stop.removeEventListener("abort", onStop);
+      });
     if (wait?.aborted) onWait();
     wait?.addEventListener("abort", onWait, { once: true });
     stop.addEventListener("abort", onStop, { once: true });

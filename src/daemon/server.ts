@@ -1,6 +1,7 @@
 // HTTP on the unix socket: routes a request to its operation, checks protocol and input, turns errors into replies.
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+
 import { unlink } from "node:fs/promises";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { z } from "zod";
 import type { Engine } from "../engine/engine.ts";
@@ -43,15 +44,18 @@ export async function serve(paths: Paths, engine: Engine, stop: () => Promise<vo
     });
     log("stopped");
   };
-  const server = createServer({ requestTimeout: 0, headersTimeout: 10_000, keepAliveTimeout: 1000 }, (request, response) => {
-    response.setHeader("pyro-protocol", PROTOCOL);
-    response.setHeader("pyro-version", installation().version);
-    route(engine, status, stop, () => void close(), request, response).catch((thrown: unknown) => {
-      const error = PyroError.from(thrown);
-      if (error.code === "INTERNAL") log(`${request.url}: ${(thrown as Error).stack ?? error.message}`);
-      replyError(response, error);
-    });
-  });
+  const server = createServer(
+    { requestTimeout: 0, headersTimeout: 10_000, keepAliveTimeout: 1000 },
+    (request, response) => {
+      response.setHeader("pyro-protocol", PROTOCOL);
+      response.setHeader("pyro-version", installation().version);
+      route(engine, status, stop, () => void close(), request, response).catch((thrown: unknown) => {
+        const error = PyroError.from(thrown);
+        if (error.code === "INTERNAL") log(`${request.url}: ${(thrown as Error).stack ?? error.message}`);
+        replyError(response, error);
+      });
+    },
+  );
   // The lock is ours, so a socket that is there is a dead daemon's.
   await unlink(paths.daemonSocket).catch(() => {});
   await new Promise<void>((resolve, reject) => {
@@ -87,12 +91,18 @@ async function route(
     );
   }
   const name = /^POST \/v1\/([a-z_.]+)$/.exec(route)?.[1];
-  if (name === undefined || !isOperation(name)) throw new PyroError("UNKNOWN_OPERATION", `There is no operation ${route}.`);
+  if (name === undefined || !isOperation(name))
+    throw new PyroError("UNKNOWN_OPERATION", `There is no operation ${route}.`);
   if (name in STREAMING) await stream(engine, name as keyof typeof STREAMING, request, response);
   else await unary(engine, name as keyof typeof UNARY, request, response);
 }
 
-async function unary(engine: Engine, name: keyof typeof UNARY, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function unary(
+  engine: Engine,
+  name: keyof typeof UNARY,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   const input = parseInput(name, await readJson(request));
   const gone = whenGone(response);
   const handler = UNARY[name] as (engine: Engine, input: unknown, signal: AbortSignal) => Promise<unknown>;
@@ -108,7 +118,8 @@ async function stream(
   const gone = whenGone(response);
   const requests = new Requests(request);
   const first = await requests.next();
-  if (first?.type !== ToDaemon.Head) throw new PyroError("INVALID_INPUT", "The first frame must be the request's head.");
+  if (first?.type !== ToDaemon.Head)
+    throw new PyroError("INVALID_INPUT", "The first frame must be the request's head.");
   const head = decodeJson(first) as RequestHead;
   const reply = new Reply(response);
   try {
@@ -161,7 +172,8 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
   let bytes = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length;
-    if (bytes > MAX_BODY_BYTES) throw new PyroError("INVALID_INPUT", `The input is longer than ${MAX_BODY_BYTES} bytes.`);
+    if (bytes > MAX_BODY_BYTES)
+      throw new PyroError("INVALID_INPUT", `The input is longer than ${MAX_BODY_BYTES} bytes.`);
     chunks.push(chunk);
   }
   try {

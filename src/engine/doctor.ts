@@ -154,9 +154,13 @@ function confinementCheck(unconfined: boolean): Check {
 }
 
 function isolation(acceleration: "kvm" | "tcg" | null, unconfined: boolean): string {
-  const fence = unconfined ? "nothing but QEMU itself (unconfined)" : "bubblewrap, namespaces, an unprivileged user and seccomp";
-  if (acceleration === "kvm") return `hardware virtualization (KVM, not yet proven by pyro's own tests on such a host), then ${fence}`;
-  if (acceleration === "tcg") return `emulation (TCG), for which QEMU promises no isolation of its own, so what counts is ${fence}`;
+  const fence = unconfined
+    ? "nothing but QEMU itself (unconfined)"
+    : "bubblewrap, namespaces, an unprivileged user and seccomp";
+  if (acceleration === "kvm")
+    return `hardware virtualization (KVM, not yet proven by pyro's own tests on such a host), then ${fence}`;
+  if (acceleration === "tcg")
+    return `emulation (TCG), for which QEMU promises no isolation of its own, so what counts is ${fence}`;
   return "none yet: no microVM could be started";
 }
 

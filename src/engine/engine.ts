@@ -76,6 +76,8 @@ export async function makeDirectories(paths: Paths): Promise<void> {
     }
   } catch (error) {
     if (error instanceof PyroError) throw error;
-    throw new PyroError("HOST_IO_FAILED", `pyro's directories cannot be made: ${(error as Error).message}`, { cause: error });
+    throw new PyroError("HOST_IO_FAILED", `pyro's directories cannot be made: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
 }

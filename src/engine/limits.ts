@@ -17,7 +17,10 @@ export async function checkSize(size: { vcpu_count: number; mem_mib: number }, p
   const memory = await hostMemory();
   const most = memory.totalMib - MEMORY_RESERVE_MIB;
   if (size.mem_mib > most) {
-    throw new PyroError("LIMIT_EXCEEDED", `${size.mem_mib} MiB of memory were asked for; this host can give ${most} MiB.`);
+    throw new PyroError(
+      "LIMIT_EXCEEDED",
+      `${size.mem_mib} MiB of memory were asked for; this host can give ${most} MiB.`,
+    );
   }
   const free = memory.availableMib - MEMORY_RESERVE_MIB;
   if (size.mem_mib > free) {
@@ -28,6 +31,9 @@ export async function checkSize(size: { vcpu_count: number; mem_mib: number }, p
   }
   const disk = await freeDiskMib(paths.state);
   if (disk < DISK_RESERVE_MIB) {
-    throw new PyroError("HOST_DISK_FULL", `${disk} MiB are free below ${paths.state}; ${DISK_RESERVE_MIB} MiB are needed.`);
+    throw new PyroError(
+      "HOST_DISK_FULL",
+      `${disk} MiB are free below ${paths.state}; ${DISK_RESERVE_MIB} MiB are needed.`,
+    );
   }
 }

@@ -1,7 +1,8 @@
 // A microVM that answers: restored, given its own identity, its disks mounted, its clock kept right. What runs in it is
 // others' business.
-import { Code, ConnectError } from "@connectrpc/connect";
+
 import { randomBytes } from "node:crypto";
+import { Code, ConnectError } from "@connectrpc/connect";
 import type { Driver, Drives, Machine, MachineSpec, Template } from "../drivers/driver.ts";
 import { PyroError } from "../errors/error.ts";
 import { GuestClient } from "../guest/client.ts";

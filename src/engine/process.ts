@@ -1,7 +1,8 @@
 // One process in a microVM as the host knows it: started exactly once, its output copied into a spool for as long as it
 // runs, its end recorded. Commands, and later shells and services, are uses of it.
-import { Code, ConnectError } from "@connectrpc/connect";
+
 import { constants } from "node:os";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { PyroError } from "../errors/error.ts";
 import type { Process as GuestProcess } from "../gen/pyro/guest/v1/guest_pb.js";
 import { Stream } from "../gen/pyro/guest/v1/guest_pb.js";
@@ -78,7 +79,8 @@ export class HostProcess {
           ),
         { timeoutMs: CALL_MS },
       );
-      if (response.process === undefined) throw new PyroError("GUEST_UNRESPONSIVE", "The guest's answer is incomplete.");
+      if (response.process === undefined)
+        throw new PyroError("GUEST_UNRESPONSIVE", "The guest's answer is incomplete.");
       return new HostProcess(guest, spec, spool, response.process);
     } catch (error) {
       throw refusal(error, spec);
@@ -166,10 +168,13 @@ export class HostProcess {
 
   /** The guest keeps the time; this is for one that does not. */
   #overrun(): NodeJS.Timeout {
-    const timer = setTimeout(() => {
-      this.#timedOut = true;
-      this.#stopping.abort(new PyroError("GUEST_UNRESPONSIVE", "The guest did not end the command in time."));
-    }, Math.min(this.spec.timeoutMs + TIMEOUT_GRACE_MS, 2 ** 31 - 1));
+    const timer = setTimeout(
+      () => {
+        this.#timedOut = true;
+        this.#stopping.abort(new PyroError("GUEST_UNRESPONSIVE", "The guest did not end the command in time."));
+      },
+      Math.min(this.spec.timeoutMs + TIMEOUT_GRACE_MS, 2 ** 31 - 1),
+    );
     timer.unref();
     return timer;
   }

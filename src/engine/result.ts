@@ -1,6 +1,7 @@
 // From a process and its spool to the result that callers get: bounded text, encodings, cursors.
-import type { OutputOf } from "../operations/table.ts";
+
 import { PyroError } from "../errors/error.ts";
+import type { OutputOf } from "../operations/table.ts";
 import type { ProcessEnd } from "./process.ts";
 import type { Spool } from "./spool.ts";
 

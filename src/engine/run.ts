@@ -3,8 +3,8 @@
 import { mkdir, rm } from "node:fs/promises";
 import { join, posix } from "node:path";
 import { type Drives, type MachineSpec, TemplateDamaged } from "../drivers/driver.ts";
-import type { EnvironmentStore } from "../environments/store.ts";
 import { formatDisk } from "../environments/disk.ts";
+import type { EnvironmentStore } from "../environments/store.ts";
 import { PyroError } from "../errors/error.ts";
 import type { EventOf, ParsedInputOf } from "../operations/table.ts";
 import type { Acceleration } from "./acceleration.ts";
@@ -250,7 +250,10 @@ function specOf({ input, terminal, stdinClosed }: RunRequest): ProcessSpec {
   const env: Record<string, string> = { ...(input.tty ? { TERM: "xterm-256color" } : {}), ...input.env };
   const texts = [...argv, ...Object.entries(env).flat(), input.cwd ?? "", input.user ?? ""];
   if (texts.some((text) => text.includes("\0"))) {
-    throw new PyroError("INVALID_INPUT", "A command, variable, directory or user holds a zero byte, which no process can have.");
+    throw new PyroError(
+      "INVALID_INPUT",
+      "A command, variable, directory or user holds a zero byte, which no process can have.",
+    );
   }
   return {
     processId: PROCESS_ID,

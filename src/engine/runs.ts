@@ -3,11 +3,11 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { adoptMachine } from "../drivers/adopt.ts";
 import { PyroError } from "../errors/error.ts";
+import type { Launcher } from "../launcher/launcher.ts";
 import type { OutputOf, ParsedInputOf } from "../operations/table.ts";
 import { CLAIM_MS, VM_ID_PATTERN } from "../wire/protocol.ts";
-import type { Launcher } from "../launcher/launcher.ts";
-import { adoptMachine } from "../drivers/adopt.ts";
 import { MicroVm } from "./microvm.ts";
 import { readRecord } from "./records.ts";
 import { DEFAULT_RESULT_BYTES, parseCursor, withOutput, withoutOutput } from "./result.ts";
@@ -50,7 +50,10 @@ export class Runs {
    * Begins a run, or finds the one with this id. `mustExist`: the caller knows that it was begun.
    * Errors: MICROVM_LOST when it must exist and does not.
    */
-  claim(request: Omit<RunRequest, "vmId"> & { vmId: string | undefined }, options: { attached: boolean; mustExist: boolean }): Claim {
+  claim(
+    request: Omit<RunRequest, "vmId"> & { vmId: string | undefined },
+    options: { attached: boolean; mustExist: boolean },
+  ): Claim {
     const vmId = request.vmId ?? newVmId();
     if (!VM_ID_PATTERN.test(vmId)) throw new PyroError("INVALID_INPUT", `${vmId} cannot be the id of a microVM.`);
     let entry = this.#entries.get(vmId);
@@ -74,7 +77,10 @@ export class Runs {
       await run.started;
       const cursor = input.cursor === undefined ? 0n : parseCursor(input.cursor);
       if (cursor > run.spool.end) {
-        throw new PyroError("CURSOR_INVALID", `The cursor ${input.cursor} is beyond the output of ${input.process_id}.`);
+        throw new PyroError(
+          "CURSOR_INVALID",
+          `The cursor ${input.cursor} is beyond the output of ${input.process_id}.`,
+        );
       }
       const wait = AbortSignal.any([signal, AbortSignal.timeout((input.wait_seconds ?? 0) * 1000)]);
       await run.spool.waitBeyond(cursor, wait);
@@ -117,7 +123,8 @@ export class Runs {
 
   /** Ends every run and returns when nothing of them is left. */
   async close(): Promise<void> {
-    for (const entry of [...this.#entries.values()]) this.#drop(entry, new PyroError("CANCELLED", "The daemon was stopped."));
+    for (const entry of [...this.#entries.values()])
+      this.#drop(entry, new PyroError("CANCELLED", "The daemon was stopped."));
     await Promise.all(this.#closing);
   }
 

@@ -175,8 +175,10 @@ export class Spool {
       const place = reader.place?.segment === segment.start ? reader.place : undefined;
       for await (const { offset, ...record } of records(segment, place)) {
         if (record.next > cursor) {
-          const start = record.cursor < cursor ? cursor : record.cursor;
-          const data = record.stream === "gap" ? record.data : record.data.subarray(Number(start - record.cursor));
+          const known = cursor - record.cursor;
+          const skip = known > 0n ? known : 0n;
+          const start = record.cursor + skip;
+          const data = record.stream === "gap" ? record.data : record.data.subarray(Number(skip));
           cursor = record.next;
           yield { stream: record.stream, cursor: start, next: record.next, data };
         }

@@ -74,7 +74,13 @@ export class Templates {
   }
 
   async #keyOf(spec: MachineSpec): Promise<string> {
-    const parts = [await this.#driver.fingerprint(), spec.vcpuCount, spec.memMib, spec.kernel.sha256, spec.initramfs.sha256];
+    const parts = [
+      await this.#driver.fingerprint(),
+      spec.vcpuCount,
+      spec.memMib,
+      spec.kernel.sha256,
+      spec.initramfs.sha256,
+    ];
     return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
   }
 }

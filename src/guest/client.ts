@@ -1,11 +1,12 @@
 // The connection to guestd: typed calls over a link that may drop at any byte. Every method of the guest protocol can
 // be called again, so a call goes on over the next session until its deadline; what cannot be mended is a PyroError.
-import { Code, ConnectError, createClient, type Client } from "@connectrpc/connect";
+
 import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
+import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
 import { PyroError } from "../errors/error.ts";
-import { RpcSession } from "../rpc/session.ts";
 import { GuestService, type ReadOutputResponse } from "../gen/pyro/guest/v1/guest_pb.js";
+import { RpcSession } from "../rpc/session.ts";
 
 /** How long a dropped link may take to come up again before the guest counts as not answering, ms. */
 const RECONNECT_MS = 15_000;
@@ -171,7 +172,9 @@ export class GuestClient {
 function isLinkFailure(error: unknown): boolean {
   if (!(error instanceof ConnectError)) return true;
   if (error.metadata.has("content-type")) return false;
-  return [Code.Unavailable, Code.Canceled, Code.Aborted, Code.Internal, Code.Unknown, Code.DataLoss].includes(error.code);
+  return [Code.Unavailable, Code.Canceled, Code.Aborted, Code.Internal, Code.Unknown, Code.DataLoss].includes(
+    error.code,
+  );
 }
 
 function unresponsive(ms: number, cause: unknown): PyroError {

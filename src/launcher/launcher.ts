@@ -1,12 +1,13 @@
 // The daemon's side of the launcher: starts it when none serves, keeps the lease open, and tells when microVMs end.
-import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
+
 import { spawn } from "node:child_process";
-import { openSync, closeSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { connect as connectSocket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
 import { PyroError } from "../errors/error.ts";
-import { RpcSession } from "../rpc/session.ts";
 import { LaunchService, type Vm } from "../gen/pyro/launch/v1/launch_pb.js";
+import { RpcSession } from "../rpc/session.ts";
 
 const START_MS = 10_000;
 /** Longest call: loading or sealing a large template. Starting and killing take far less. */
@@ -70,7 +71,8 @@ export class Launcher {
   async stop(): Promise<void> {
     if (await this.#serves()) {
       await this.#connection()
-        .stop({}, { signal: AbortSignal.timeout(5000) }).catch(() => {});
+        .stop({}, { signal: AbortSignal.timeout(5000) })
+        .catch(() => {});
     }
     this.close();
   }
@@ -183,7 +185,9 @@ function toPyroError(error: unknown): unknown {
     return new PyroError("HOST_TOOL_MISSING", `The host lacks ${message.slice(6)}.`, { cause: error });
   }
   if (message.startsWith("confinement: ")) {
-    return new PyroError("CONFINEMENT_UNAVAILABLE", `bubblewrap cannot work here: ${message.slice(13)}`, { cause: error });
+    return new PyroError("CONFINEMENT_UNAVAILABLE", `bubblewrap cannot work here: ${message.slice(13)}`, {
+      cause: error,
+    });
   }
   if (error.code === Code.FailedPrecondition && message.startsWith("digest: ")) return error;
   return new PyroError("MICROVM_START_FAILED", `The launcher refused: ${message}`, { cause: error });

@@ -3,11 +3,18 @@
 // Why not @connectrpc/connect-node: its session manager's pings throw from a timer after the session was destroyed, and
 // it begins to read a response's body so late that Node (24.21) takes a body that arrived in one piece for a premature
 // close: Http2Stream.closed is true then, with data still to be read. Here the body flows from the response event on.
+
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect,
+  constants,
+  type IncomingHttpHeaders,
+} from "node:http2";
+import { type Duplex, PassThrough } from "node:stream";
 import type { Transport } from "@connectrpc/connect";
 import type { UniversalClientRequest, UniversalClientResponse } from "@connectrpc/connect/protocol";
 import { createTransport } from "@connectrpc/connect/protocol-connect";
-import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants, type IncomingHttpHeaders } from "node:http2";
-import { type Duplex, PassThrough } from "node:stream";
 
 const AUTHORITY = "http://pyro";
 const MAX_MESSAGE_BYTES = 4 << 20;

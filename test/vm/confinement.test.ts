@@ -19,7 +19,8 @@ test("the VMM runs unprivileged, sandboxed, in its own namespaces", { timeout: 3
   for (const pid of vmms) {
     const status = await readFile(`/proc/${pid}/status`, "utf8");
     const field = (name: string) => new RegExp(`^${name}:\\s*(.*)$`, "m").exec(status)?.[1] ?? "";
-    for (const set of ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"]) assert.equal(field(set), "0000000000000000", set);
+    for (const set of ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"])
+      assert.equal(field(set), "0000000000000000", set);
     assert.equal(field("NoNewPrivs"), "1");
     const uids = field("Uid").split(/\s+/);
     if (process.getuid?.() === 0) assert.ok(Number(uids[0]) >= 1_900_000_000, `uid ${uids[0]}`);
@@ -30,7 +31,11 @@ test("the VMM runs unprivileged, sandboxed, in its own namespaces", { timeout: 3
       assert.match(own, /^Seccomp:\s*2$/m, `thread ${thread} of ${pid}`);
     }
     for (const namespace of NAMESPACES) {
-      assert.notEqual(await readlink(`/proc/${pid}/ns/${namespace}`), await readlink(`/proc/self/ns/${namespace}`), namespace);
+      assert.notEqual(
+        await readlink(`/proc/${pid}/ns/${namespace}`),
+        await readlink(`/proc/self/ns/${namespace}`),
+        namespace,
+      );
     }
     assert.equal((await readFile(`/proc/${pid}/oom_score_adj`, "utf8")).trim(), "1000");
     await checkDescriptors(pid);
@@ -46,7 +51,10 @@ async function checkDescriptors(pid: number): Promise<void> {
   const files: string[] = [];
   for (const fd of await readdir(`/proc/${pid}/fd`)) {
     const target = await readlink(`/proc/${pid}/fd/${fd}`).catch(() => "");
-    const flags = Number.parseInt(/flags:\s*(\d+)/.exec(await readFile(`/proc/${pid}/fdinfo/${fd}`, "utf8").catch(() => ""))?.[1] ?? "0", 8);
+    const flags = Number.parseInt(
+      /flags:\s*(\d+)/.exec(await readFile(`/proc/${pid}/fdinfo/${fd}`, "utf8").catch(() => ""))?.[1] ?? "0",
+      8,
+    );
     const writable = (flags & 3) !== 0;
     if (target.startsWith("/memfd:")) {
       const { stdout } = await promisify(execFile)("python3", [

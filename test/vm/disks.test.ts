@@ -13,7 +13,9 @@ import { exec, MachineRoom } from "./machines.ts";
 
 const ROUNDS = 20;
 
-test(`one disk through ${ROUNDS} rounds of restore, attach, write and kill is clean each time`, { timeout: 600_000 }, async () => {
+test(`one disk through ${ROUNDS} rounds of restore, attach, write and kill is clean each time`, {
+  timeout: 600_000,
+}, async () => {
   await using room = await MachineRoom.open();
   const disk = join(room.directory, "disk.ext4");
   await formatDisk(disk, 256);

@@ -50,9 +50,12 @@ test("QEMU killed under a command: MICROVM_LOST, at once", { timeout: 120_000 },
   await nothingRuns(home);
 });
 
-test("the daemon killed under a command: the client goes on, the command runs once, no byte is lost", { timeout: 240_000 }, async () => {
+test("the daemon killed under a command: the client goes on, the command runs once, no byte is lost", {
+  timeout: 240_000,
+}, async () => {
   await using home = await ownHome({ templates: true });
-  const script = "echo started >>/workspace/log; i=0; while [ $i -lt 60 ]; do echo line $i; i=$((i+1)); sleep 0.1; done; cat; wc -l </workspace/log";
+  const script =
+    "echo started >>/workspace/log; i=0; while [ $i -lt 60 ]; do echo line $i; i=$((i+1)); sleep 0.1; done; cat; wc -l </workspace/log";
   const run = startPyro(["run", "--", "sh", "-c", script], { env: home.env, keepStdin: true });
   run.child.stdin?.write("before\n");
   await run.untilOutput("line 5\n");

@@ -35,7 +35,8 @@ export interface StartOptions {
 /** The home that all tests share unless they need one of their own; scripts/test sets it. */
 export function sharedHome(): string {
   const home = process.env.PYRO_HOME;
-  if (home === undefined || home === "") throw new Error("PYRO_HOME must be set: run `make test`, or set it to a directory");
+  if (home === undefined || home === "")
+    throw new Error("PYRO_HOME must be set: run `make test`, or set it to a directory");
   return home;
 }
 
@@ -144,7 +145,9 @@ export async function processesOf(paths: Paths, program: RegExp): Promise<number
     if (process === undefined) return false;
     return process.args.includes(paths.sockets) || belongs(process.parent);
   };
-  return [...all].filter(([pid, { args }]) => belongs(pid) && program.test(args.split(" ")[0] ?? "")).map(([pid]) => pid);
+  return [...all]
+    .filter(([pid, { args }]) => belongs(pid) && program.test(args.split(" ")[0] ?? ""))
+    .map(([pid]) => pid);
 }
 
 export async function untilGone(list: () => Promise<unknown[]>, ms = 15_000): Promise<void> {

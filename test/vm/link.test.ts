@@ -34,7 +34,9 @@ test(`${DROPS} drops at seeded bytes: counters and outputs are exact`, { timeout
   let dropping = false;
   const guest = new GuestClient(async (signal) => {
     const session = await machine.openPort("control", signal);
-    return dropping && drops < DROPS ? cutAfter(session, 1 + Math.floor(random() * MOST_BYTES_BETWEEN), () => drops++) : session;
+    return dropping && drops < DROPS
+      ? cutAfter(session, 1 + Math.floor(random() * MOST_BYTES_BETWEEN), () => drops++)
+      : session;
   });
   await room.ready(guest, "drops");
   dropping = true;
@@ -43,7 +45,11 @@ test(`${DROPS} drops at seeded bytes: counters and outputs are exact`, { timeout
     const script = `echo x >>/workspace/counter; head -c ${OUTPUT_BYTES} /dev/zero | tr '\\0' 'z'; echo ${commands} end`;
     const { code, stdout } = await exec(guest, `proc_${commands}`, ["sh", "-c", script]);
     assert.equal(code, 0, `seed ${seed}, command ${commands}`);
-    assert.equal(stdout.toString("latin1"), `${"z".repeat(OUTPUT_BYTES)}${commands} end\n`, `seed ${seed}, command ${commands}`);
+    assert.equal(
+      stdout.toString("latin1"),
+      `${"z".repeat(OUTPUT_BYTES)}${commands} end\n`,
+      `seed ${seed}, command ${commands}`,
+    );
     commands++;
   }
   dropping = false;

@@ -10,8 +10,8 @@ import { type Paths, pathsFor } from "../../src/engine/paths.ts";
 import { Templates } from "../../src/engine/templates.ts";
 import { EnvironmentStore, type InstalledEnvironment } from "../../src/environments/store.ts";
 import type { GuestClient } from "../../src/guest/client.ts";
-import { findProgram } from "../../src/host/resources.ts";
 import { installation } from "../../src/host/installation.ts";
+import { findProgram } from "../../src/host/resources.ts";
 import { Launcher } from "../../src/launcher/launcher.ts";
 import { runOk, sharedHome } from "./harness.ts";
 
@@ -23,7 +23,14 @@ export class MachineRoom {
   readonly base: InstalledEnvironment;
   readonly spec: MachineSpec;
 
-  private constructor(directory: string, launcher: Launcher, driver: QemuDriver, paths: Paths, base: InstalledEnvironment, spec: MachineSpec) {
+  private constructor(
+    directory: string,
+    launcher: Launcher,
+    driver: QemuDriver,
+    paths: Paths,
+    base: InstalledEnvironment,
+    spec: MachineSpec,
+  ) {
     this.directory = directory;
     this.launcher = launcher;
     this.driver = driver;
@@ -63,7 +70,9 @@ export class MachineRoom {
     return await this.driver.restore(await this.template(), this.spec, vmId, {
       drives: {
         base: { path: this.base.imagePath, readOnly: true, virtualBytes: this.base.size_bytes },
-        ...(writable ? { writable: { path: writable.path, readOnly: false, virtualBytes: writable.mib * 2 ** 20 } } : {}),
+        ...(writable
+          ? { writable: { path: writable.path, readOnly: false, virtualBytes: writable.mib * 2 ** 20 } }
+          : {}),
       },
       ephemeral: true,
     });
@@ -97,7 +106,11 @@ export class MachineRoom {
 }
 
 /** Runs a command to its end and gives its stdout and exit code. */
-export async function exec(guest: GuestClient, processId: string, argv: string[]): Promise<{ code: number; stdout: Buffer }> {
+export async function exec(
+  guest: GuestClient,
+  processId: string,
+  argv: string[],
+): Promise<{ code: number; stdout: Buffer }> {
   const encode = (text: string) => Buffer.from(text);
   const env = [encode("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")];
   await guest.call(

@@ -3,13 +3,25 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { processesOf, pyro, runOk, sha256, sharedHome, startPyro, untilGone } from "./harness.ts";
 import { pathsFor } from "../../src/engine/paths.ts";
+import { processesOf, pyro, runOk, sha256, sharedHome, startPyro, untilGone } from "./harness.ts";
 
 test("git's version comes from inside a guest with its own kernel, and the sizes are those asked for", async () => {
   assert.match(await runOk(["debian:12", "--", "git", "--version"]), /^git version 2\./);
   const script = "uname -r; cat /etc/os-release; id -u; df -BM --output=size / | tail -1; nproc; free -m; pwd";
-  const out = await runOk(["debian:12", "--mem-mib", "512", "--vcpu-count", "2", "--disk-mib", "4096", "--", "sh", "-c", script]);
+  const out = await runOk([
+    "debian:12",
+    "--mem-mib",
+    "512",
+    "--vcpu-count",
+    "2",
+    "--disk-mib",
+    "4096",
+    "--",
+    "sh",
+    "-c",
+    script,
+  ]);
   assert.match(out, /^6\.1\.0-\d+-cloud-amd64$/m);
   assert.match(out, /^VERSION_CODENAME=bookworm$/m);
   assert.match(out, /^0$/m);
@@ -105,7 +117,13 @@ test("--json is one document with everything in it", async () => {
 });
 
 test("Ctrl-C reaches the command; a second one ends the run", async () => {
-  const obeying = startPyro(["run", "--", "sh", "-c", "trap 'echo caught; exit 42' INT; echo ready; while :; do sleep 0.1; done"]);
+  const obeying = startPyro([
+    "run",
+    "--",
+    "sh",
+    "-c",
+    "trap 'echo caught; exit 42' INT; echo ready; while :; do sleep 0.1; done",
+  ]);
   await obeying.untilOutput("ready");
   obeying.child.kill("SIGINT");
   const first = await obeying.finished;

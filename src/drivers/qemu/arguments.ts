@@ -16,7 +16,12 @@ const PLACEHOLDER_BYTES: Record<Role, number> = {
 };
 
 /** Names inside the microVM's directory. */
-export const SOCKETS = { qmp: "qmp.sock", control: "control.sock", net: "net.sock", migration: "migration.sock" } as const;
+export const SOCKETS = {
+  qmp: "qmp.sock",
+  control: "control.sock",
+  net: "net.sock",
+  migration: "migration.sock",
+} as const;
 
 const MEMORY_FD = 3;
 const FIRST_FILE_FD = 4;
@@ -137,7 +142,12 @@ export function prepareCommand(spec: MachineSpec, kvm: boolean): CommandLine {
 }
 
 /** Waits, stopped, for the device state on `stateFd` (QMP migrate-incoming), with the real files on its drives. */
-export function restoreCommand(spec: MachineSpec, kvm: boolean, statePath: string, given: Drives): CommandLine & { stateFd: number } {
+export function restoreCommand(
+  spec: MachineSpec,
+  kvm: boolean,
+  statePath: string,
+  given: Drives,
+): CommandLine & { stateFd: number } {
   const files: HandedFile[] = [{ path: statePath, readOnly: true }];
   const args = [...machine(spec, kvm, false), ...drives(given, files), "-S", "-incoming", "defer"];
   return { args, files, stateFd: FIRST_FILE_FD };

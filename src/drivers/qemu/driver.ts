@@ -1,7 +1,8 @@
 // The QEMU driver: boots a template on shared memory, freezes it, and restores microVMs from it. KVM or TCG is decided
 // by whoever makes the driver.
-import { createHash } from "node:crypto";
+
 import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
 import { chmod, readFile, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import type { Duplex } from "node:stream";
@@ -18,7 +19,7 @@ import {
   type Template,
   TemplateDamaged,
 } from "../driver.ts";
-import { prepareCommand, restoreCommand, SHAPE_VERSION, SOCKETS, type CommandLine } from "./arguments.ts";
+import { type CommandLine, prepareCommand, restoreCommand, SHAPE_VERSION, SOCKETS } from "./arguments.ts";
 import { QemuMachine } from "./machine.ts";
 import { Qmp } from "./qmp.ts";
 import { checkTemplate, digestOf, filesOf, writeRecord } from "./template.ts";
@@ -79,10 +80,12 @@ export class QemuDriver implements Driver {
       try {
         const bootMs = this.#options.kvm ? KVM_BOOT_MS : BOOT_MS;
         const deadline = AbortSignal.timeout(bootMs);
-        await this.#untilReady(machine, ready, signal ? AbortSignal.any([deadline, signal]) : deadline).catch((error) => {
-          if (!deadline.aborted) throw error;
-          throw new PyroError("MICROVM_START_FAILED", `The guest did not boot within ${bootMs / 1000} s.`);
-        });
+        await this.#untilReady(machine, ready, signal ? AbortSignal.any([deadline, signal]) : deadline).catch(
+          (error) => {
+            if (!deadline.aborted) throw error;
+            throw new PyroError("MICROVM_START_FAILED", `The guest did not boot within ${bootMs / 1000} s.`);
+          },
+        );
         const state = await this.#freeze(machine);
         await writeFile(filesOf(directory).state, state, { mode: 0o600 });
         const memory = await launcher.call((calls, options) =>
@@ -150,7 +153,11 @@ export class QemuDriver implements Driver {
     return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
   }
 
-  async #load(templateId: string, path: string, record: { memory_sha256: string; memory_bytes: number }): Promise<void> {
+  async #load(
+    templateId: string,
+    path: string,
+    record: { memory_sha256: string; memory_bytes: number },
+  ): Promise<void> {
     try {
       await this.#options.launcher.call((calls, options) =>
         calls.loadMemory(
@@ -222,7 +229,11 @@ export class QemuDriver implements Driver {
     }
   }
 
-  async #untilReady(machine: QemuMachine, ready: (control: Duplex) => Promise<void>, signal: AbortSignal): Promise<void> {
+  async #untilReady(
+    machine: QemuMachine,
+    ready: (control: Duplex) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<void> {
     const qmp = await this.#monitor(machine, signal);
     qmp.close();
     const lost = machine.ended.then((why) => {
@@ -288,7 +299,8 @@ export class QemuDriver implements Driver {
   async #explain(error: unknown, machine: QemuMachine, stage: string): Promise<unknown> {
     if (error instanceof TemplateDamaged) return error;
     const known = error instanceof PyroError ? error : undefined;
-    if (known !== undefined && known.code !== "MICROVM_START_FAILED" && known.code !== "GUEST_UNRESPONSIVE") return error;
+    if (known !== undefined && known.code !== "MICROVM_START_FAILED" && known.code !== "GUEST_UNRESPONSIVE")
+      return error;
     const tail = (await machine.consoleTail()).trim();
     const message = known?.message ?? `The microVM did not come up: ${(error as Error).message}`;
     return new PyroError(known?.code ?? "MICROVM_START_FAILED", message, {

@@ -41,7 +41,9 @@ export class Qmp {
   /** Runs one command and gives what it returned. */
   async execute(command: string, args?: Record<string, unknown>): Promise<unknown> {
     const answer = this.#expect(command);
-    this.#socket.write(`${JSON.stringify(args === undefined ? { execute: command } : { execute: command, arguments: args })}\n`);
+    this.#socket.write(
+      `${JSON.stringify(args === undefined ? { execute: command } : { execute: command, arguments: args })}\n`,
+    );
     return await answer;
   }
 

@@ -1,7 +1,8 @@
 // Connecting to a socket in a microVM's directory. The VMM owns that directory, and one that was taken over could put a
 // link to somebody else's socket there: so the name is opened without following it, and what was opened is connected to.
-import { open } from "node:fs/promises";
+
 import { constants } from "node:fs";
+import { open } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
 
 /** Linux's O_PATH, which Node has no name for. */

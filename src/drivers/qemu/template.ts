@@ -22,11 +22,18 @@ export interface TemplateRecord {
 }
 
 export function filesOf(directory: string): TemplateFiles {
-  return { state: join(directory, "state"), memory: join(directory, "memory"), record: join(directory, "template.json") };
+  return {
+    state: join(directory, "state"),
+    memory: join(directory, "memory"),
+    record: join(directory, "template.json"),
+  };
 }
 
 export async function writeRecord(directory: string, record: Omit<TemplateRecord, "schema_version">): Promise<void> {
-  await writeFile(filesOf(directory).record, `${JSON.stringify({ schema_version: SCHEMA_VERSION, ...record }, null, 2)}\n`);
+  await writeFile(
+    filesOf(directory).record,
+    `${JSON.stringify({ schema_version: SCHEMA_VERSION, ...record }, null, 2)}\n`,
+  );
 }
 
 export function digestOf(state: Uint8Array): string {

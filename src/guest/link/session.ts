@@ -81,7 +81,11 @@ class SessionStream extends Duplex {
   readonly #reader: FrameReader;
 
   constructor(socket: Socket, session: number, reader: FrameReader, first: ReturnType<FrameReader["push"]>) {
-    super({ allowHalfOpen: false, readableHighWaterMark: 4 * MAX_PAYLOAD_BYTES, writableHighWaterMark: 4 * MAX_PAYLOAD_BYTES });
+    super({
+      allowHalfOpen: false,
+      readableHighWaterMark: 4 * MAX_PAYLOAD_BYTES,
+      writableHighWaterMark: 4 * MAX_PAYLOAD_BYTES,
+    });
     this.#socket = socket;
     this.#session = session;
     this.#reader = reader;

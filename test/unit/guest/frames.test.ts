@@ -49,7 +49,11 @@ test("a stream cut at any byte is followed by the next session's frames and noth
     frame(0x01020304, Buffer.alloc(40, 0xff)),
     frame(0x01020304, Buffer.alloc(300, 0x55)),
   ]);
-  const next = Buffer.concat([FILLER, controlFrame(0x0a0b0c0d, Buffer.from("hello")), frame(0x0a0b0c0d, Buffer.from("new"))]);
+  const next = Buffer.concat([
+    FILLER,
+    controlFrame(0x0a0b0c0d, Buffer.from("hello")),
+    frame(0x0a0b0c0d, Buffer.from("new")),
+  ]);
   for (let cut = 0; cut <= old.length; cut++) {
     const reader = new FrameReader();
     const frames = reader.push(Buffer.concat([old.subarray(0, cut), next]));
@@ -60,7 +64,10 @@ test("a stream cut at any byte is followed by the next session's frames and noth
       `cut at ${cut}`,
     );
     for (const stale of frames.filter((f) => f.session === 0x01020304)) {
-      assert.ok(["complete", "\xff".repeat(40), "U".repeat(300)].includes(stale.payload.toString("latin1")), `cut at ${cut}`);
+      assert.ok(
+        ["complete", "\xff".repeat(40), "U".repeat(300)].includes(stale.payload.toString("latin1")),
+        `cut at ${cut}`,
+      );
     }
     assert.equal(fresh.length + frames.filter((f) => f.session === 0x01020304).length, frames.length);
   }
@@ -68,7 +75,12 @@ test("a stream cut at any byte is followed by the next session's frames and noth
 
 test("filler that is itself cut is still filler", () => {
   const reader = new FrameReader();
-  const stream = Buffer.concat([frame(5, Buffer.from("a")).subarray(0, 6), FILLER.subarray(0, 100), FILLER, frame(6, Buffer.from("b"))]);
+  const stream = Buffer.concat([
+    frame(5, Buffer.from("a")).subarray(0, 6),
+    FILLER.subarray(0, 100),
+    FILLER,
+    frame(6, Buffer.from("b")),
+  ]);
   assert.deepEqual(
     reader.push(stream).map((f) => [f.session, f.payload.toString()]),
     [[6, "b"]],

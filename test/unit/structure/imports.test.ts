@@ -22,8 +22,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   engine: ["drivers", "environments", "errors", "gen", "guest", "host", "launcher", "operations", "wire"],
   environments: ["engine/paths.ts", "errors", "host"],
   drivers: ["errors", "guest", "host", "launcher"],
-  guest: ["errors", "gen"],
-  launcher: ["errors", "gen"],
+  guest: ["errors", "gen", "rpc"],
+  launcher: ["errors", "gen", "rpc"],
+  rpc: [],
 };
 
 const FORBIDDEN_NAMES = /^(utils?|helpers?|manager|misc|common|types-utils)(\.|-|$)/;
