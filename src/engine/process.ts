@@ -1,6 +1,7 @@
 // One process in a microVM as the host knows it: started exactly once, its output copied into a spool for as long as it
 // runs, its end recorded. Commands, and later shells and services, are uses of it.
 
+import { randomUUID } from "node:crypto";
 import { constants } from "node:os";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { PyroError } from "../errors/error.ts";
@@ -16,6 +17,8 @@ const WRITE_MS = 5 * 60_000;
 const TIMEOUT_GRACE_MS = 10_000;
 const MAX_WRITE_BYTES = 256 << 10;
 const SIGKILL = 9;
+/** Longest reason that is believed of a guest, characters. */
+const MAX_REASON = 1000;
 
 /** What is asked for. Paths and strings are UTF-8 here and bytes on the way. */
 export interface ProcessSpec {
@@ -122,8 +125,9 @@ export class HostProcess {
   }
 
   async signal(number: number): Promise<void> {
+    const requestId = randomUUID();
     await this.#guest.call(
-      (calls, options) => calls.signalProcess({ processId: this.spec.processId, signal: number }, options),
+      (calls, options) => calls.signalProcess({ processId: this.spec.processId, signal: number, requestId }, options),
       { timeoutMs: CALL_MS },
     );
   }
@@ -148,6 +152,7 @@ export class HostProcess {
           const stream = event.value.stream === Stream.STDERR ? "stderr" : "stdout";
           await this.spool.append(stream, event.value.cursor, event.value.data);
         } else if (event.case === "exited") {
+          await this.#explain(event.value);
           return endOf(event.value);
         }
       }
@@ -164,6 +169,12 @@ export class HostProcess {
       clearTimeout(timer);
       await this.spool.finish();
     }
+  }
+
+  /** A command that could not be started says why where a shell would: on its stderr. */
+  async #explain(process: GuestProcess): Promise<void> {
+    if (process.startError === "") return;
+    await this.spool.append("stderr", this.spool.end, Buffer.from(`pyro: ${process.startError.slice(0, MAX_REASON)}\n`));
   }
 
   /** The guest keeps the time; this is for one that does not. */

@@ -3,7 +3,7 @@
 
 import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
+import { type Client, ConnectError, createClient } from "@connectrpc/connect";
 import { PyroError } from "../errors/error.ts";
 import { GuestService, type ReadOutputResponse } from "../gen/pyro/guest/v1/guest_pb.js";
 import { RpcSession } from "../rpc/session.ts";
@@ -17,6 +17,8 @@ const RECONNECT_MS = 15_000;
 const PING_INTERVAL_MS = 5_000;
 const PING_TIMEOUT_MS = 15_000;
 const RETRY_PAUSE_MS = 20;
+/** How long streams of output may break one after the other without having told anything, ms. */
+const FRUITLESS_MS = 60_000;
 
 export type GuestCalls = Client<typeof GuestService>;
 
@@ -76,11 +78,14 @@ export class GuestClient {
    */
   async *readOutput(processId: string, from: bigint, signal: AbortSignal): AsyncGenerator<ReadOutputResponse["event"]> {
     let cursor = from;
+    let failingSince: number | undefined;
     for (;;) {
       const connected = await this.#reconnect(signal);
+      const opened = Date.now();
       const ping = setInterval(() => void this.#ping(connected), PING_INTERVAL_MS);
       try {
         for await (const response of connected.calls.readOutput({ processId, cursor }, { signal })) {
+          failingSince = undefined;
           yield response.event;
           if (response.event.case === "exited") return;
           if (response.event.case === "chunk") {
@@ -95,6 +100,10 @@ export class GuestClient {
         clearInterval(ping);
       }
       this.#drop(connected);
+      // A guest over which no stream ever tells anything is not there, however often it takes a new one.
+      if (Date.now() - opened > PING_INTERVAL_MS) failingSince = undefined;
+      failingSince ??= opened;
+      if (Date.now() - failingSince > FRUITLESS_MS) throw unresponsive(FRUITLESS_MS, undefined);
       await sleep(RETRY_PAUSE_MS);
     }
   }
@@ -168,13 +177,9 @@ export class GuestClient {
   }
 }
 
-/** The link's failures, as against the guest's answers. A guest answers Unavailable and Canceled never. */
+/** The link's failures, as against the guest's answers: those came over the wire whole. */
 function isLinkFailure(error: unknown): boolean {
-  if (!(error instanceof ConnectError)) return true;
-  if (error.metadata.has("content-type")) return false;
-  return [Code.Unavailable, Code.Canceled, Code.Aborted, Code.Internal, Code.Unknown, Code.DataLoss].includes(
-    error.code,
-  );
+  return !(error instanceof ConnectError && error.isWireError);
 }
 
 function unresponsive(ms: number, cause: unknown): PyroError {

@@ -32,14 +32,17 @@ test(`${DROPS} drops at seeded bytes: counters and outputs are exact`, { timeout
   const machine = await room.restore("drops", { path: disk, mib: 1024 });
   let drops = 0;
   let dropping = false;
+  let current: Duplex | undefined;
   const guest = new GuestClient(async (signal) => {
     const session = await machine.openPort("control", signal);
+    current = session;
     return dropping && drops < DROPS
       ? cutAfter(session, 1 + Math.floor(random() * MOST_BYTES_BETWEEN), () => drops++)
       : session;
   });
   await room.ready(guest, "drops");
   dropping = true;
+  current?.destroy();
   let commands = 0;
   while (drops < DROPS) {
     const script = `echo x >>/workspace/counter; head -c ${OUTPUT_BYTES} /dev/zero | tr '\\0' 'z'; echo ${commands} end`;
@@ -51,6 +54,7 @@ test(`${DROPS} drops at seeded bytes: counters and outputs are exact`, { timeout
       `seed ${seed}, command ${commands}`,
     );
     commands++;
+    assert.ok(commands < DROPS, "the drops do not happen");
   }
   dropping = false;
   const { stdout } = await exec(guest, "proc_count", ["wc", "-l", "/workspace/counter"]);

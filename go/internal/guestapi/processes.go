@@ -119,7 +119,7 @@ func (s *Server) SignalProcess(_ context.Context, request *connect.Request[guest
 	if err != nil {
 		return nil, answer(err)
 	}
-	delivered, err := found.Signal(int(request.Msg.GetSignal()), request.Msg.GetWholeTree())
+	delivered, err := found.Signal(request.Msg.GetRequestId(), int(request.Msg.GetSignal()), request.Msg.GetWholeTree())
 	if err != nil {
 		return nil, answer(err)
 	}

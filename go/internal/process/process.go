@@ -4,6 +4,7 @@ package process
 import (
 	"context"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -50,8 +51,9 @@ type Process struct {
 	mu    sync.Mutex
 	state State
 	timer *time.Timer
-	// reaped: its pid is no longer its own; guarded by table.children.
-	reaped bool
+	// reaped: its pid is no longer its own; guarded by table.children, like the ids of the signals that were sent.
+	reaped    bool
+	signalled []string
 }
 
 // State returns what is known now.
@@ -73,14 +75,27 @@ func (p *Process) WriteInput(ctx context.Context, offset uint64, data []byte, eo
 	return p.input.write(ctx, offset, data, eof)
 }
 
-// Signal sends a signal to its process group, or kills its whole tree. False when it had exited.
-func (p *Process) Signal(signal int, wholeTree bool) (bool, error) {
+// rememberedSignals is how many signal requests are told from repetitions. The host repeats a call within seconds.
+const rememberedSignals = 64
+
+// Signal sends a signal to its process group, or kills its whole tree. False when it had exited. A request that was
+// carried out before is not carried out again: the host repeats a call whose answer was lost.
+func (p *Process) Signal(request string, signal int, wholeTree bool) (bool, error) {
 	if !wholeTree && (signal < 1 || signal > 64) {
 		return false, refuse(ErrInvalid, "signal: %d is not one of 1 to 64", signal)
 	}
 	p.table.children.Lock()
 	defer p.table.children.Unlock()
 	alive := p.state.PID != 0 && !p.reaped
+	if request != "" {
+		if slices.Contains(p.signalled, request) {
+			return true, nil
+		}
+		p.signalled = append(p.signalled, request)
+		if len(p.signalled) > rememberedSignals {
+			p.signalled = p.signalled[1:]
+		}
+	}
 	if wholeTree {
 		if p.group == nil {
 			return false, nil

@@ -53,7 +53,7 @@ func newTable(t *testing.T) *Table {
 	t.Cleanup(func() {
 		for _, state := range table.List() {
 			if p, err := table.Get(state.ID); err == nil {
-				_, _ = p.Signal(0, true)
+				_, _ = p.Signal("", 0, true)
 			}
 		}
 		group := &cgroup{path: parent}
@@ -133,19 +133,37 @@ func TestExit(t *testing.T) {
 	}
 }
 
+func TestARepeatedSignalIsSentOnce(t *testing.T) {
+	table := newTable(t)
+	p := start(t, table, shell("a", "n=0; trap 'n=$((n+1))' USR1; trap 'echo $n; exit' TERM; echo up; while :; do sleep 0.02; done"))
+	time.Sleep(300 * time.Millisecond)
+	for _, request := range []string{"one", "one", "two", "one"} {
+		if delivered, err := p.Signal(request, int(unix.SIGUSR1), false); err != nil || !delivered {
+			t.Fatal(delivered, err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if _, err := p.Signal("end", 15, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, stdout, _ := result(t, p); stdout != "up\n2\n" {
+		t.Fatalf("%q", stdout)
+	}
+}
+
 func TestDeathBySignal(t *testing.T) {
 	table := newTable(t)
 	p := start(t, table, shell("a", "sleep 60"))
-	if delivered, err := p.Signal(15, false); err != nil || !delivered {
+	if delivered, err := p.Signal("", 15, false); err != nil || !delivered {
 		t.Fatal(delivered, err)
 	}
 	if state, _, _ := result(t, p); state.ExitCode != 143 || state.Signal != 15 {
 		t.Fatalf("%+v", state)
 	}
-	if delivered, err := p.Signal(15, false); err != nil || delivered {
+	if delivered, err := p.Signal("", 15, false); err != nil || delivered {
 		t.Fatal("delivered to a dead process", err)
 	}
-	if _, err := p.Signal(65, false); !errors.Is(err, ErrInvalid) {
+	if _, err := p.Signal("", 65, false); !errors.Is(err, ErrInvalid) {
 		t.Fatal(err)
 	}
 }
