@@ -23,8 +23,14 @@ async function main(): Promise<void> {
     })();
     return ending;
   };
-  const server = await serve(paths, engine, () => end("asked to"));
-  const leave = (why: string) => void end(why).then(() => server.close());
+  const server = await serve(paths, engine, () => end("asked to")).catch(async (error: unknown) => {
+    await engine.release();
+    throw error;
+  });
+  const leave = (why: string) =>
+    void end(why)
+      .catch((thrown) => log(`not everything could be ended: ${describe(thrown)}`))
+      .then(() => server.close());
   process.on("SIGTERM", () => leave("SIGTERM"));
   process.on("SIGINT", () => leave("SIGINT"));
   process.on("SIGHUP", () => {});
@@ -32,6 +38,9 @@ async function main(): Promise<void> {
 }
 
 // A fault in one call must not end the microVMs' keeper; it is written down, and the call has failed already.
+process.stderr.on("error", () => {
+  // A log on a full disk is no reason to end.
+});
 process.on("unhandledRejection", (reason) => log(`unhandled: ${describe(reason)}`));
 
 main().catch((thrown: unknown) => {

@@ -19,6 +19,8 @@ import type { Reply, Requests } from "./stream.ts";
 
 /** How long a run's preparation may still take when a wait is over and the preparation itself is done, ms. */
 const START_GRACE_MS = 15_000;
+/** How long finding everything prepared may take, ms. A first boot takes longer. */
+const PREPARED_GRACE_MS = 1000;
 
 export async function serveRun(
   engine: Engine,
@@ -54,7 +56,11 @@ export async function serveRun(
     // A run that cannot be is over for its client as soon as the client knows why.
     if (gone.aborted) return;
     finished = true;
-    if (thrown instanceof PyroError && thrown.code === "ENVIRONMENT_PREPARING") run.cancel(thrown);
+    if (thrown instanceof PyroError && thrown.code === "ENVIRONMENT_PREPARING") {
+      // The run is over, what it waited for goes on. This order: a preparation that nobody waits for is ended.
+      engine.keepPreparing(input.environment);
+      run.cancel(thrown);
+    }
     throw cancelled.signal.aborted ? cancelled.signal.reason : thrown;
   } finally {
     unlisten();
@@ -71,6 +77,8 @@ function leave(claim: Claim, finished: boolean, head: RequestHead): void {
 async function untilStarted(run: Run, wait: AbortSignal | undefined, stop: AbortSignal): Promise<void> {
   const first = await race(run.started, wait, stop);
   if (first === "done") return;
+  // Where everything is there already, a look at it takes a moment, however short the wait.
+  if (run.waitsForPreparation) await race(run.prepared, AbortSignal.timeout(PREPARED_GRACE_MS), stop);
   if (run.waitsForPreparation) {
     throw new PyroError("ENVIRONMENT_PREPARING", "The environment is being prepared; the command was not started.");
   }
@@ -153,8 +161,10 @@ class StdinQueue {
   add(data: Uint8Array, eof: boolean): void {
     this.#queued += data.length;
     // A client that ignores the window is not let fill the daemon's memory.
-    if (this.#queued > 2 * STDIN_WINDOW_BYTES) this.#closed = true;
-    this.#tail = this.#tail.then(() => this.#write(data, eof)).catch(() => {});
+    if (this.#queued > 2 * STDIN_WINDOW_BYTES) {
+      this.#fail(new PyroError("INVALID_INPUT", "The client sent more stdin than it may have on its way."));
+    }
+    this.#tail = this.#tail.then(() => this.#write(data, eof)).catch((error) => this.#fail(PyroError.from(error)));
   }
 
   async #write(data: Uint8Array, eof: boolean): Promise<void> {
@@ -162,11 +172,30 @@ class StdinQueue {
     if (this.#closed) return;
     const process = await this.#run.started;
     if (process === undefined) return;
-    const { closed } = await process.write(this.#offset, data, eof, this.#stop);
+    const closed = await this.#hand(process, data, eof);
     this.#offset += BigInt(data.length);
     this.#closed = closed || eof;
     const ack: StdinAck = { stdin_offset: Number(this.#offset), closed: this.#closed };
     await this.#reply.json(ToClient.StdinAck, ack);
+  }
+
+  /** A process may take its time to read: the same piece is offered until it is taken, never another in its place. */
+  async #hand(process: HostProcess, data: Uint8Array, eof: boolean): Promise<boolean> {
+    for (;;) {
+      try {
+        return (await process.write(this.#offset, data, eof, this.#stop)).closed;
+      } catch (error) {
+        // A guest that is gone is found out by whoever awaits its output.
+        const slow = error instanceof PyroError && error.code === "GUEST_UNRESPONSIVE";
+        if (!slow || this.#stop.aborted || this.#run.facts.end !== undefined) throw error;
+      }
+    }
+  }
+
+  /** Input that cannot be handed on ends the run: a command that got half of it must not look like a success. */
+  #fail(error: PyroError): void {
+    this.#closed = true;
+    if (!this.#stop.aborted && this.#run.facts.end === undefined) this.#run.cancel(error);
   }
 }
 

@@ -34,7 +34,7 @@ export async function serve(paths: Paths, engine: Engine, stop: () => Promise<vo
     socket: paths.daemonSocket,
     log: paths.log,
     started_at: startedAt,
-    vm_count: engine.runs.size,
+    vm_count: engine.runs.running,
   });
   const close = async () => {
     await new Promise<void>((resolve) => {
@@ -79,7 +79,7 @@ async function route(
   if (route === "POST /v1/stop") {
     request.resume();
     const stopped = stop();
-    await Promise.race([stopped, sleep(STOP_MS)]).catch(() => {});
+    await Promise.race([stopped, sleep(STOP_MS, undefined, { ref: false })]).catch(() => {});
     response.once("close", close);
     response.setHeader("connection", "close");
     return replyJson(response, {});

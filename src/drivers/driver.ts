@@ -82,6 +82,8 @@ export interface Driver {
     ready: (control: Duplex) => Promise<void>,
     signal?: AbortSignal,
   ): Promise<Template>;
+  /** Lets go of what is held in memory for a template; microVMs that run on it keep theirs. Idempotent. */
+  discard(key: string): Promise<void>;
   /** Checks the template and starts a microVM from it. Throws TemplateDamaged when it is not what was written. */
   restore(template: Template, spec: MachineSpec, vmId: string, options: RestoreOptions): Promise<Machine>;
 }

@@ -36,9 +36,27 @@ export class Engine {
   static async open(paths: Paths, settings: Settings): Promise<Engine> {
     await makeDirectories(paths);
     const engine = new Engine(paths, settings);
-    await removeStagedTemplates(paths);
-    await engine.runs.adopt();
+    try {
+      await removeStagedTemplates(paths);
+      await engine.runs.adopt();
+    } catch (error) {
+      await engine.release();
+      throw error;
+    }
     return engine;
+  }
+
+  /** Goes on with building an environment whose first caller has gone: the next one finds it further. */
+  keepPreparing(environment: string): void {
+    const going = [this.environments.boot(), this.environments.pull(environment)];
+    // Whoever asks next is told what is wrong with it.
+    for (const work of going) work.catch(() => {});
+  }
+
+  /** Lets go of everything and ends nothing: another daemon takes it up. */
+  async release(): Promise<void> {
+    await this.runs.release();
+    this.#launcher.close();
   }
 
   /** Ends runs, and lets go of the launcher. */

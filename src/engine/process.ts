@@ -58,7 +58,7 @@ export class HostProcess {
     this.spool = spool;
     this.startedAt = timestamp(first.startedUnixNanoseconds);
     this.#inputOffset = first.inputOffset;
-    this.ended = this.#follow();
+    this.ended = this.#follow(first);
     this.ended.catch(() => {});
   }
 
@@ -144,15 +144,19 @@ export class HostProcess {
     this.#stopping.abort(reason);
   }
 
-  async #follow(): Promise<ProcessEnd> {
+  async #follow(first: GuestProcess): Promise<ProcessEnd> {
     const timer = this.spec.timeoutMs > 0 ? this.#overrun() : undefined;
     try {
+      // The reason is a line of the host's own, behind what the guest printed: such a process is not asked again.
+      if (!first.running && first.startError !== "") {
+        if (this.spool.end === first.outputEnd) await this.#explain(first);
+        return endOf(first);
+      }
       for await (const event of this.#guest.readOutput(this.spec.processId, this.spool.end, this.#stopping.signal)) {
         if (event.case === "chunk") {
           const stream = event.value.stream === Stream.STDERR ? "stderr" : "stdout";
-          await this.spool.append(stream, event.value.cursor, event.value.data);
+          await this.spool.append(stream, event.value.cursor, event.value.data, this.#stopping.signal);
         } else if (event.case === "exited") {
-          await this.#explain(event.value);
           return endOf(event.value);
         }
       }
@@ -174,7 +178,11 @@ export class HostProcess {
   /** A command that could not be started says why where a shell would: on its stderr. */
   async #explain(process: GuestProcess): Promise<void> {
     if (process.startError === "") return;
-    await this.spool.append("stderr", this.spool.end, Buffer.from(`pyro: ${process.startError.slice(0, MAX_REASON)}\n`));
+    await this.spool.append(
+      "stderr",
+      this.spool.end,
+      Buffer.from(`pyro: ${process.startError.slice(0, MAX_REASON)}\n`),
+    );
   }
 
   /** The guest keeps the time; this is for one that does not. */

@@ -54,6 +54,7 @@ export async function withOutput(
   let cursor = from;
   let left = maxBytes;
   let omitted = 0;
+  let more = false;
   let cut: "stdout" | "stderr" | undefined;
   let last: "stdout" | "stderr" | undefined;
   for await (const chunk of spool.read(from, false)) {
@@ -68,7 +69,10 @@ export async function withOutput(
     left -= data.length;
     cursor = chunk.cursor + BigInt(data.length);
     if (data.length < chunk.data.length) cut = chunk.stream;
-    if (left === 0) break;
+    if (left === 0) {
+      more = cursor < spool.end;
+      break;
+    }
   }
   // A process that runs may be in the middle of a character too.
   const open = cut ?? (facts.end === undefined ? last : undefined);
@@ -79,10 +83,10 @@ export async function withOutput(
     ...withoutOutput(facts, cursor),
     stdout: stdout.text,
     stdout_encoding: stdout.encoding,
-    stdout_truncated: omitted > 0 || cut === "stdout",
+    stdout_truncated: omitted > 0 || (more && last === "stdout"),
     stderr: stderr.text,
     stderr_encoding: stderr.encoding,
-    stderr_truncated: omitted > 0 || cut === "stderr",
+    stderr_truncated: omitted > 0 || (more && last === "stderr"),
     omitted_bytes: omitted,
   };
 }

@@ -36,6 +36,8 @@ export interface RunRequest {
   readonly input: RunInput;
   readonly terminal: { readonly columns: number; readonly rows: number } | undefined;
   readonly stdinClosed: boolean;
+  /** True: it is ended soon after its client has gone. False: it is kept until it was read. */
+  readonly attached: boolean;
 }
 
 /** `preparing`: no command was started. `ready`: it may have been. `exited`: its end is known. */
@@ -45,6 +47,7 @@ export interface RunRecord {
   readonly schema_version: number;
   readonly vm_id: string;
   readonly stage: Stage;
+  readonly attached: boolean;
   readonly identity: Identity;
   readonly process: ProcessSpec;
   readonly started_at: string | null;
@@ -65,6 +68,7 @@ export class Run {
   #spool: Spool | undefined;
   #vm: MicroVm | undefined;
   #process: HostProcess | undefined;
+  readonly #prepared = Promise.withResolvers<void>();
   #settledPreparing = false;
 
   private constructor(context: RunContext, record: RunRecord, begin: (run: Run) => Promise<HostProcess | undefined>) {
@@ -73,7 +77,7 @@ export class Run {
     this.vmId = record.vm_id;
     this.#directory = join(context.paths.runs, record.vm_id);
     this.started = begin(this);
-    this.started.catch(() => {});
+    this.started.catch(() => this.#settlePreparing());
     this.ended = this.#follow();
     this.ended.catch(() => {});
   }
@@ -84,6 +88,7 @@ export class Run {
       schema_version: SCHEMA_VERSION,
       vm_id: request.vmId,
       stage: "preparing",
+      attached: request.attached,
       identity: newIdentity(request.vmId),
       process: specOf(request),
       started_at: null,
@@ -107,6 +112,15 @@ export class Run {
     };
   }
 
+  get attached(): boolean {
+    return this.#record.attached;
+  }
+
+  /** False until it has begun, and when it could not. */
+  get hasSpool(): boolean {
+    return this.#spool !== undefined;
+  }
+
   get processId(): string {
     return this.#record.process.processId;
   }
@@ -114,6 +128,11 @@ export class Run {
   /** True until the environment and the template are there: nothing particular to this run has begun. */
   get waitsForPreparation(): boolean {
     return !this.#settledPreparing;
+  }
+
+  /** Resolves when preparation is over, also by a failure. */
+  get prepared(): Promise<void> {
+    return this.#prepared.promise;
   }
 
   get spool(): Spool {
@@ -162,7 +181,7 @@ export class Run {
     };
     let template = await templates.ensure(spec, progress);
     signal.throwIfAborted();
-    this.#settledPreparing = true;
+    this.#settlePreparing();
 
     const disk = join(this.#directory, "disk.ext4");
     await formatDisk(disk, input.disk_mib, signal);
@@ -189,7 +208,7 @@ export class Run {
   }
 
   async #takeUp(vm: MicroVm | undefined): Promise<HostProcess | undefined> {
-    this.#settledPreparing = true;
+    this.#settlePreparing();
     this.#spool = await Spool.open(join(this.#directory, "output"));
     this.#vm = vm;
     if (this.#record.stage === "exited") {
@@ -198,6 +217,11 @@ export class Run {
     }
     if (vm === undefined) throw new PyroError("MICROVM_LOST", "The microVM ended while no daemon was there.");
     return await this.#startProcess();
+  }
+
+  #settlePreparing(): void {
+    this.#settledPreparing = true;
+    this.#prepared.resolve();
   }
 
   async #prepareDirectory(): Promise<void> {

@@ -15,11 +15,12 @@ import { Run, type RunContext, type RunRecord, type RunRequest } from "./run.ts"
 
 /** How long a run that is not attached is kept after it was last asked for. */
 const KEPT_MS = 10 * 60_000;
+/** How much longer than asked a read may take: an exit follows its output within this, ms. */
+const READ_GRACE_MS = 500;
 const ID_LETTERS = "abcdefghijklmnopqrstuvwxyz234567";
 
 interface Entry {
   readonly run: Run;
-  readonly attached: boolean;
   clients: number;
   timer: NodeJS.Timeout | undefined;
 }
@@ -36,14 +37,18 @@ export class Runs {
   readonly #launcher: Launcher;
   readonly #entries = new Map<string, Entry>();
   readonly #closing = new Set<Promise<void>>();
+  /** Runs of an earlier daemon that had not got to their command: a client that comes back begins them anew. */
+  readonly #neverStarted = new Set<string>();
+  #closed = false;
 
   constructor(context: RunContext, launcher: Launcher) {
     this.#context = context;
     this.#launcher = launcher;
   }
 
-  get size(): number {
-    return this.#entries.size;
+  /** Count of runs that have not ended. */
+  get running(): number {
+    return [...this.#entries.values()].filter(({ run }) => run.facts.end === undefined).length;
   }
 
   /**
@@ -51,15 +56,17 @@ export class Runs {
    * Errors: MICROVM_LOST when it must exist and does not.
    */
   claim(
-    request: Omit<RunRequest, "vmId"> & { vmId: string | undefined },
+    request: Omit<RunRequest, "vmId" | "attached"> & { vmId: string | undefined },
     options: { attached: boolean; mustExist: boolean },
   ): Claim {
+    if (this.#closed) throw new PyroError("CANCELLED", "The daemon is stopping.");
     const vmId = request.vmId ?? newVmId();
     if (!VM_ID_PATTERN.test(vmId)) throw new PyroError("INVALID_INPUT", `${vmId} cannot be the id of a microVM.`);
     let entry = this.#entries.get(vmId);
     if (entry === undefined) {
-      if (options.mustExist) throw new PyroError("MICROVM_LOST", `The run ${vmId} is not there any more.`);
-      entry = this.#add(Run.begin(this.#context, { ...request, vmId }), options.attached);
+      if (options.mustExist && !this.#neverStarted.delete(vmId))
+        throw new PyroError("MICROVM_LOST", `The run ${vmId} is not there any more.`);
+      entry = this.#add(Run.begin(this.#context, { ...request, vmId, attached: options.attached }));
     }
     return this.#hold(entry);
   }
@@ -74,18 +81,25 @@ export class Runs {
     }
     const claim = this.#hold(entry);
     try {
-      await run.started;
       const cursor = input.cursor === undefined ? 0n : parseCursor(input.cursor);
+      const wait = AbortSignal.any([signal, AbortSignal.timeout((input.wait_seconds ?? 0) * 1000 + READ_GRACE_MS)]);
+      await settled(run.started, wait);
+      if (!run.hasSpool) {
+        await (wait.aborted ? undefined : run.started);
+        return this.resultOf(run, 0n);
+      }
       if (cursor > run.spool.end) {
         throw new PyroError(
           "CURSOR_INVALID",
           `The cursor ${input.cursor} is beyond the output of ${input.process_id}.`,
         );
       }
-      const wait = AbortSignal.any([signal, AbortSignal.timeout((input.wait_seconds ?? 0) * 1000)]);
       await run.spool.waitBeyond(cursor, wait);
       // The exit is known a moment after the last output; a microVM that was lost has output to give, and no exit.
-      if (run.spool.finished) await (run.spool.end > cursor ? settled(run.ended, wait) : run.ended);
+      if (run.spool.finished) {
+        await settled(run.ended, AbortSignal.any([signal, AbortSignal.timeout(READ_GRACE_MS)]));
+        if (run.facts.end === undefined && run.spool.end === cursor) await run.ended;
+      }
       const part = await withOutput(run.facts, run.spool, cursor, input.max_bytes ?? DEFAULT_RESULT_BYTES);
       return { vm_id: run.vmId, ...part };
     } finally {
@@ -101,28 +115,43 @@ export class Runs {
   /** Takes up what an earlier daemon left, and ends what cannot be taken up. */
   async adopt(): Promise<void> {
     await mkdir(this.#context.paths.runs, { recursive: true, mode: 0o700 });
-    const running = new Map((await this.#launcher.vms()).map((vm) => [vm.vmId, vm]));
+    const known = new Map((await this.#launcher.vms()).map((vm) => [vm.vmId, vm]));
     for (const name of await readdir(this.#context.paths.runs)) {
       const directory = join(this.#context.paths.runs, name);
-      const record = await readRecord<RunRecord>(join(directory, "run.json")).catch(() => undefined);
-      const known = record?.vm_id === name && record.schema_version === 1 && record.stage !== "preparing";
-      if (!known || record === undefined) {
-        // Its command was never started: a client that comes back begins anew.
+      const record = await readRecord<RunRecord>(join(directory, "run.json")).catch((error: unknown) => {
+        // What is no record was never finished; a disk that cannot be read says nothing about the run.
+        if (error instanceof SyntaxError) return undefined;
+        throw error;
+      });
+      const started = record?.vm_id === name && record.schema_version === 1 && record.stage !== "preparing";
+      if (!started || record === undefined) {
+        if (record?.stage === "preparing") this.#neverStarted.add(name);
         await rm(directory, { recursive: true, force: true });
         continue;
       }
-      const machine = running.get(name)?.running ? await this.#adoptMachine(name) : undefined;
-      const entry = this.#add(Run.adopt(this.#context, record, machine), true);
-      entry.timer = this.#expireAfter(entry, CLAIM_MS);
-      running.delete(name);
+      const machine = known.get(name)?.running ? await this.#adoptMachine(name) : undefined;
+      const entry = this.#add(Run.adopt(this.#context, record, machine));
+      entry.timer = this.#expireAfter(entry, record.attached ? CLAIM_MS : KEPT_MS);
+      if (machine !== undefined) known.delete(name);
     }
-    for (const vm of running.values()) {
-      if (vm.running) await this.#launcher.call((calls, options) => calls.killVm({ vmId: vm.vmId }, options));
+    // Half-made ones, templates in the making, and the last words of those that ended while nobody was there.
+    for (const vmId of known.keys()) {
+      await this.#launcher.call((calls, options) => calls.killVm({ vmId }, options)).catch(() => {});
+    }
+  }
+
+  /** Lets go of every run without ending it: this daemon cannot go on. */
+  async release(): Promise<void> {
+    this.#closed = true;
+    for (const entry of this.#entries.values()) {
+      clearTimeout(entry.timer);
+      await entry.run.release();
     }
   }
 
   /** Ends every run and returns when nothing of them is left. */
   async close(): Promise<void> {
+    this.#closed = true;
     for (const entry of [...this.#entries.values()])
       this.#drop(entry, new PyroError("CANCELLED", "The daemon was stopped."));
     await Promise.all(this.#closing);
@@ -133,8 +162,8 @@ export class Runs {
     return machine === undefined ? undefined : MicroVm.adopt(machine);
   }
 
-  #add(run: Run, attached: boolean): Entry {
-    const entry: Entry = { run, attached, clients: 0, timer: undefined };
+  #add(run: Run): Entry {
+    const entry: Entry = { run, clients: 0, timer: undefined };
     this.#entries.set(run.vmId, entry);
     return entry;
   }
@@ -150,7 +179,7 @@ export class Runs {
         left = true;
         entry.clients--;
         if (finished) this.#drop(entry, new PyroError("CANCELLED", "The run was ended."));
-        else if (entry.clients === 0) entry.timer = this.#expireAfter(entry, entry.attached ? CLAIM_MS : KEPT_MS);
+        else if (entry.clients === 0) entry.timer = this.#expireAfter(entry, entry.run.attached ? CLAIM_MS : KEPT_MS);
       },
     };
   }
@@ -172,7 +201,9 @@ export class Runs {
         () => {},
         () => {},
       )
-      .then(() => entry.run.remove());
+      .then(() => entry.run.remove())
+      // What cannot be removed is removed by the next daemon, which finds it without a microVM.
+      .catch(() => {});
     this.#closing.add(closing);
     closing.finally(() => this.#closing.delete(closing));
   }

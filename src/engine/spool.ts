@@ -94,8 +94,11 @@ export class Spool {
     return this.#segments[0]?.start ?? this.#end;
   }
 
-  /** Appends a chunk that starts at `cursor`; a jump is recorded as a gap, what is known already is skipped. */
-  async append(stream: "stdout" | "stderr", cursor: bigint, data: Uint8Array): Promise<void> {
+  /**
+   * Appends a chunk that starts at `cursor`; a jump is recorded as a gap, what is known already is skipped. Waits for
+   * attached readers that are far behind; rejects with the signal's reason when it aborts meanwhile.
+   */
+  async append(stream: "stdout" | "stderr", cursor: bigint, data: Uint8Array, signal?: AbortSignal): Promise<void> {
     let bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
     if (cursor < this.#end) {
       const known = this.#end - cursor;
@@ -107,7 +110,7 @@ export class Spool {
       await this.#write("gap", lost, cursor - this.#end);
     }
     await this.#write(stream, bytes, BigInt(bytes.length));
-    await this.#waitForReaders();
+    await this.#waitForReaders(signal);
   }
 
   /** Nothing more will come: readers end once they have read all. */
@@ -214,9 +217,9 @@ export class Spool {
     }
   }
 
-  async #waitForReaders(): Promise<void> {
+  async #waitForReaders(signal: AbortSignal | undefined): Promise<void> {
     while ([...this.#attached].some((reader) => this.#end - reader.cursor > BigInt(READER_WINDOW_BYTES))) {
-      await this.#caughtUp.promise;
+      await orAborted(this.#caughtUp.promise, signal);
     }
   }
 

@@ -39,6 +39,7 @@ export class Templates {
 
   /** Throws a template away; microVMs that run on it keep their memory. */
   async drop(template: Template): Promise<void> {
+    await this.#driver.discard(template.key);
     await rm(template.directory, { recursive: true, force: true });
   }
 
@@ -46,9 +47,12 @@ export class Templates {
   async probe(spec: MachineSpec): Promise<{ bootMs: number }> {
     const started = performance.now();
     const staging = await this.#stage();
+    const key = `probe-${randomBytes(16).toString("hex")}`;
     try {
-      await this.#driver.prepare(`probe-${randomBytes(16).toString("hex")}`, spec, staging, untilIdle);
-      return { bootMs: Math.round(performance.now() - started) };
+      await this.#driver.prepare(key, spec, staging, untilIdle);
+      const bootMs = Math.round(performance.now() - started);
+      await this.#driver.discard(key);
+      return { bootMs };
     } finally {
       await rm(staging, { recursive: true, force: true });
     }

@@ -52,10 +52,17 @@ export class PyroError extends Error {
     });
   }
 
-  /** Anything thrown becomes a PyroError; what is not one already is a fault of pyro's own. */
+  /** Anything thrown becomes a PyroError; what is no system call's failure either is a fault of pyro's own. */
   static from(thrown: unknown): PyroError {
     if (thrown instanceof PyroError) return thrown;
     const message = thrown instanceof Error ? thrown.message : String(thrown);
-    return new PyroError("INTERNAL", message, { cause: thrown });
+    return new PyroError(codeOf(thrown), message, { cause: thrown });
   }
+}
+
+function codeOf(thrown: unknown): ErrorCode {
+  if (!(thrown instanceof Error)) return "INTERNAL";
+  const { code, syscall } = thrown as NodeJS.ErrnoException;
+  if (code === "ENOSPC" || code === "EDQUOT") return "HOST_DISK_FULL";
+  return syscall === undefined ? "INTERNAL" : "HOST_IO_FAILED";
 }

@@ -16,6 +16,8 @@ const RECONNECT_MS = 15_000;
  */
 const PING_INTERVAL_MS = 5_000;
 const PING_TIMEOUT_MS = 15_000;
+/** The first try at a session; each further one takes twice as long, ms. */
+const FIRST_TRY_MS = 2_000;
 const RETRY_PAUSE_MS = 20;
 /** How long streams of output may break one after the other without having told anything, ms. */
 const FRUITLESS_MS = 60_000;
@@ -157,11 +159,28 @@ export class GuestClient {
   }
 
   async #start(): Promise<Connected> {
-    const stream = await this.#open(AbortSignal.any([this.#closed.signal, AbortSignal.timeout(RECONNECT_MS)]));
+    const stream = await this.#openSession();
     const session = new RpcSession(stream);
     const connected = { session, calls: createClient(GuestService, session.transport) };
     session.closed.then(() => this.#drop(connected));
     return connected;
+  }
+
+  /**
+   * Opens a session, each try on a fresh connection: the guest's kernel may have missed that the host came back, and
+   * hears of it again with the next one.
+   */
+  async #openSession(): Promise<Duplex> {
+    const deadline = AbortSignal.any([this.#closed.signal, AbortSignal.timeout(RECONNECT_MS)]);
+    for (let tryMs = FIRST_TRY_MS; ; tryMs *= 2) {
+      const attempt = AbortSignal.timeout(tryMs);
+      try {
+        return await this.#open(AbortSignal.any([deadline, attempt]));
+      } catch (error) {
+        if (deadline.aborted) throw deadline.reason;
+        if (!attempt.aborted) throw error;
+      }
+    }
   }
 
   #drop(connected: Connected | undefined): void {

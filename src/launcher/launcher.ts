@@ -114,7 +114,7 @@ export class Launcher {
     for (;;) {
       try {
         const stream = this.#connection().watch({}, { signal: this.#closed.signal })[Symbol.asyncIterator]();
-        await stream.next();
+        await this.#within(stream.next(), deadline);
         void this.#follow(stream);
         return;
       } catch (error) {
@@ -127,6 +127,15 @@ export class Launcher {
       await sleep(20);
       if (!(await this.#serves()) && Date.now() + START_MS / 2 > deadline) this.#spawn();
     }
+  }
+
+  /** A launcher that was stopped accepts connections and says nothing. */
+  async #within<T>(promise: Promise<T>, deadline: number): Promise<T> {
+    const late = sleep(Math.max(0, deadline - Date.now()), undefined, { ref: false }).then(() => {
+      this.#connected?.session.close();
+      throw new Error("no answer");
+    });
+    return await Promise.race([promise, late]);
   }
 
   async #follow(stream: AsyncIterator<{ event: { case?: string; value?: unknown } }>): Promise<void> {
@@ -190,5 +199,8 @@ function toPyroError(error: unknown): unknown {
     });
   }
   if (error.code === Code.FailedPrecondition && message.startsWith("digest: ")) return error;
+  if (message.includes("no space left on device")) {
+    return new PyroError("HOST_DISK_FULL", `The launcher found no space left: ${message}`, { cause: error });
+  }
   return new PyroError("MICROVM_START_FAILED", `The launcher refused: ${message}`, { cause: error });
 }

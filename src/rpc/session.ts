@@ -18,8 +18,6 @@ import { createTransport } from "@connectrpc/connect/protocol-connect";
 
 const AUTHORITY = "http://pyro";
 const MAX_MESSAGE_BYTES = 4 << 20;
-/** What the other side may send ahead on one call and on all, bytes. */
-const WINDOW_BYTES = 1 << 20;
 
 /** A session ends with its stream, and never comes back: whoever needs it again opens another. */
 export class RpcSession {
@@ -32,12 +30,8 @@ export class RpcSession {
   constructor(stream: Duplex) {
     this.#stream = stream;
     stream.on("error", () => {});
-    this.#http2 = connect(AUTHORITY, {
-      createConnection: () => stream,
-      settings: { initialWindowSize: WINDOW_BYTES, enablePush: false },
-    });
+    this.#http2 = connect(AUTHORITY, { createConnection: () => stream, settings: { enablePush: false } });
     this.#http2.on("error", () => {});
-    this.#http2.once("connect", (session) => session.setLocalWindowSize(WINDOW_BYTES));
     this.closed = new Promise((resolve) => {
       const done = () => {
         this.close();

@@ -11,7 +11,7 @@ import { exec, MachineRoom } from "./machines.ts";
 
 const DROPS = 1000;
 /** A drop comes after so many bytes at most; a frame holds up to 64 KiB, so most fall inside one. */
-const MOST_BYTES_BETWEEN = 60_000;
+const MOST_BYTES_BETWEEN = 100_000;
 const OUTPUT_BYTES = 1_000_000;
 
 function generator(seed: number): () => number {

@@ -61,7 +61,10 @@ test("exit statuses: the command's own, 127, 126, 128+n, 125", async () => {
   const status = async (...args: string[]) => (await pyro(["run", ...args])).status;
   assert.equal(await status("--", "sh", "-c", "exit 7"), 7);
   assert.equal(await status("--", "no-such-program"), 127);
-  assert.match((await pyro(["run", "--quiet", "--", "no-such-program"])).stderr.toString(), /no-such-program.*not found/);
+  assert.match(
+    (await pyro(["run", "--quiet", "--", "no-such-program"])).stderr.toString(),
+    /no-such-program.*not found/,
+  );
   assert.equal(await status("--", "/etc/passwd"), 126);
   assert.equal(await status("--", "sh", "-c", "kill -TERM $$"), 143);
   assert.equal(await status("--", "sh", "-c", "kill -KILL $$"), 137);

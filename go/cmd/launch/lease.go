@@ -50,6 +50,7 @@ func (l *lease) touch() {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	l.since = time.Now()
+	wake(l.changed)
 }
 
 // end lets the launcher end as soon as it holds no microVM.

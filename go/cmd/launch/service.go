@@ -24,6 +24,7 @@ const (
 	maxArgBytes  = 64 << 10
 	maxPathBytes = 4095
 	maxFiles     = 64
+	maxPorts     = 8
 	maxPaths     = 256
 	maxLabels    = 64
 	maxMemoryMiB = 1 << 20
@@ -238,6 +239,12 @@ func parseSpec(m *launchv1.StartVmRequest) (vmm.Spec, error) {
 		if confine.Reserved(path) {
 			return spec, invalid("read_only_paths[%d]: %s is the sandbox's own", i, path)
 		}
+	}
+	for i, port := range m.GetPorts() {
+		if i >= maxPorts || checkVMID(port) != nil {
+			return spec, invalid("ports[%d]: at most %d, of letters, digits, - and _", i, maxPorts)
+		}
+		spec.Ports = append(spec.Ports, port)
 	}
 	for i, file := range m.GetFiles() {
 		if err := checkPath(fmt.Sprintf("files[%d].path", i), file.GetPath()); err != nil {

@@ -17,10 +17,12 @@ import (
 	"pyro.dev/pyro/go/internal/process"
 )
 
-// chunkLimit is the most bytes of one output message and of one input request.
-const chunkLimit = 256 << 10
+// inputLimit is the most bytes of one input request.
+const inputLimit = 256 << 10
 
 const (
+	// chunkLimit is the most bytes of one output message: a link that drops often must get some of them through.
+	chunkLimit = 32 << 10
 	// smallChunk is the size below which more output is gathered before the next message, bytes: a terminal gives a
 	// line at a time, and a message costs far more than a line.
 	smallChunk = 4 << 10
@@ -96,8 +98,8 @@ func (s *Server) ReadOutput(ctx context.Context, request *connect.Request[guestv
 // WriteInput waits until the process's buffer has taken the bytes.
 func (s *Server) WriteInput(ctx context.Context, request *connect.Request[guestv1.WriteInputRequest]) (*connect.Response[guestv1.WriteInputResponse], error) {
 	message := request.Msg
-	if len(message.GetData()) > chunkLimit {
-		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("data: more than %d bytes", chunkLimit))
+	if len(message.GetData()) > inputLimit {
+		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("data: more than %d bytes", inputLimit))
 	}
 	if message.GetOffset() > math.MaxInt64 {
 		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("offset: too large"))

@@ -151,8 +151,11 @@ func (l *Log) announce() {
 }
 
 // droppable is how many of the oldest bytes nobody has a right to.
-func (l *Log) droppable() uint64 {
-	keep, behindBytes := l.end, l.store.behind()
+func (l *Log) droppable() uint64 { return l.unclaimed(l.store.behind()) }
+
+// unclaimed is the same where each reader keeps behindBytes that it was given already.
+func (l *Log) unclaimed(behindBytes uint64) uint64 {
+	keep := l.end
 	behind := func(cursor uint64) {
 		keep = min(keep, cursor-min(cursor, behindBytes))
 	}

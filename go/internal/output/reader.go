@@ -40,7 +40,8 @@ func (l *Log) Attach(cursor uint64) (*Reader, error) {
 	}
 	reader := &Reader{log: l, cursor: cursor}
 	l.readers[reader] = struct{}{}
-	if cursor <= l.heldAt {
+	// The reader may have been given more than its forerunner knew of.
+	if cursor <= l.heldAt+l.store.limits.Behind {
 		l.release()
 	}
 	return reader, nil
@@ -117,7 +118,8 @@ func (r *Reader) Detach(cutOff bool) {
 	if r.log.closed {
 		return
 	}
-	if cutOff {
+	// Where another reader is attached, it looks after itself: the one that was cut off may be its forerunner.
+	if cutOff && len(r.log.readers) == 0 {
 		r.log.hold(r.cursor)
 	}
 	s.announceRoom()

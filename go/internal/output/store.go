@@ -78,7 +78,9 @@ func (s *Store) makeRoom(log *Log, n uint64) bool {
 		log.drop(min(uint64(over), log.droppable()))
 	}
 	if len(log.segments) >= maxSegments {
-		log.drop(min(log.segmentsBytes(maxSegments/16), log.droppable()))
+		// Not counting what is kept behind readers: it is a precaution, and must not stop a writer whose readers have
+		// read everything.
+		log.drop(min(log.segmentsBytes(maxSegments/16), log.unclaimed(0)))
 	}
 	if log.size()+n > s.limits.PerLog || len(log.segments) >= maxSegments {
 		return false

@@ -104,6 +104,7 @@ func (i *input) close() {
 // run writes what is accepted until the end of the input.
 func (i *input) run() {
 	defer i.close()
+	partial := false
 	for {
 		piece, ok := i.take()
 		if !ok {
@@ -111,13 +112,19 @@ func (i *input) run() {
 		}
 		if len(piece) == 0 {
 			if i.terminal {
-				_, _ = i.target.Write([]byte{typedEndOfFile})
+				typed := []byte{typedEndOfFile}
+				if partial {
+					// The first only hands over the line that was begun.
+					typed = append(typed, typedEndOfFile)
+				}
+				_, _ = i.target.Write(typed)
 			}
 			return
 		}
 		if _, err := i.target.Write(piece); err != nil {
 			return
 		}
+		partial = piece[len(piece)-1] != '\n'
 	}
 }
 

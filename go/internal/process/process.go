@@ -87,20 +87,14 @@ func (p *Process) Signal(request string, signal int, wholeTree bool) (bool, erro
 	p.table.children.Lock()
 	defer p.table.children.Unlock()
 	alive := p.state.PID != 0 && !p.reaped
-	if request != "" {
-		if slices.Contains(p.signalled, request) {
-			return true, nil
-		}
-		p.signalled = append(p.signalled, request)
-		if len(p.signalled) > rememberedSignals {
-			p.signalled = p.signalled[1:]
-		}
-	}
 	if wholeTree {
 		if p.group == nil {
 			return false, nil
 		}
-		return alive, p.group.kill()
+		return alive, p.killTree()
+	}
+	if request != "" && slices.Contains(p.signalled, request) {
+		return true, nil
 	}
 	if !alive {
 		return false, nil
@@ -112,7 +106,23 @@ func (p *Process) Signal(request string, signal int, wholeTree bool) (bool, erro
 			target = foreground
 		}
 	}
-	return true, unix.Kill(-target, unix.Signal(signal))
+	if err := unix.Kill(-target, unix.Signal(signal)); err != nil {
+		return true, err
+	}
+	if request != "" {
+		p.signalled = append(p.signalled, request)
+		p.signalled = p.signalled[max(0, len(p.signalled)-rememberedSignals):]
+	}
+	return true, nil
+}
+
+// killTree ends its cgroup, and its process group where its leader has left that cgroup. Called with table.children.
+func (p *Process) killTree() error {
+	err := p.group.kill()
+	if p.state.PID != 0 && !p.reaped {
+		_ = unix.Kill(-p.state.PID, unix.SIGKILL)
+	}
+	return err
 }
 
 // Resize sets the size of its terminal.
@@ -143,7 +153,7 @@ func (p *Process) expire() {
 	p.mu.Lock()
 	p.state.TimedOut = true
 	p.mu.Unlock()
-	if err := p.group.kill(); err != nil {
+	if err := p.killTree(); err != nil {
 		p.table.report("process %s: killing it after its time: %v", p.state.ID, err)
 	}
 }

@@ -20,6 +20,8 @@ const (
 	// alone for a moment, to gather more.
 	terminalSmall = 1 << 10
 	terminalPause = time.Millisecond
+	// terminalAbsence is how often a terminal that no process has open is looked at.
+	terminalAbsence = 20 * time.Millisecond
 )
 
 type pump struct {
@@ -29,14 +31,20 @@ type pump struct {
 	terminal bool
 	// drained closes when all that the process wrote before its exit is in the log.
 	drained chan struct{}
+	// exited closes when the process has.
+	exited chan struct{}
 }
 
 func newPump(source *os.File, log *output.Log, stream output.Stream, terminal bool) *pump {
-	return &pump{source: source, log: log, stream: stream, terminal: terminal, drained: make(chan struct{})}
+	return &pump{
+		source: source, log: log, stream: stream, terminal: terminal,
+		drained: make(chan struct{}), exited: make(chan struct{}),
+	}
 }
 
 // hurry says that the process has exited: a wait for more output ends.
 func (p *pump) hurry() {
+	close(p.exited)
 	// Fails only when the pump has seen the end already.
 	_ = p.source.SetReadDeadline(time.Unix(1, 0))
 }
@@ -64,6 +72,14 @@ func (p *pump) copy() bool {
 		n, err := p.source.Read(buffer)
 		if n > 0 && p.log.Append(p.stream, buffer[:n]) != nil {
 			return false
+		}
+		if p.terminal && errors.Is(err, unix.EIO) {
+			// Nobody has it open just now, but the session lives: hanging it up would end its leader.
+			select {
+			case <-p.exited:
+			case <-time.After(terminalAbsence):
+			}
+			continue
 		}
 		if err != nil {
 			return errors.Is(err, os.ErrDeadlineExceeded)

@@ -50,12 +50,14 @@ type Spec struct {
 	ReadOnly   []string
 	TemplateID string
 	Files      []File
-	Ephemeral  bool
-	Confined   bool
-	KVM        bool
-	MemoryMiB  uint32
-	VCPUs      uint32
-	Labels     map[string]string
+	// Ports are the names of guest ports; each becomes a connected socket of the VMM, behind its files.
+	Ports     []string
+	Ephemeral bool
+	Confined  bool
+	KVM       bool
+	MemoryMiB uint32
+	VCPUs     uint32
+	Labels    map[string]string
 }
 
 // Info describes a microVM at one moment.

@@ -167,6 +167,22 @@ func (r *Registry) launch(ctx context.Context, v *vm) (err error) {
 		files = append(files, opened)
 	}
 
+	var relays []*relay
+	undo = append(undo, func() {
+		for _, port := range relays {
+			port.close()
+		}
+	})
+	for _, port := range v.spec.Ports {
+		made, lent, err := newRelay(v.directory, port)
+		if err != nil {
+			return err
+		}
+		relays = append(relays, made)
+		given = append(given, lent)
+		files = append(files, lent)
+	}
+
 	log, err := makeDirectory(v.directory, v.uid)
 	if err != nil {
 		return err
@@ -261,6 +277,9 @@ func (r *Registry) launch(ctx context.Context, v *vm) (err error) {
 		}
 	}
 	v.info.LimitNotes = append(v.info.LimitNotes, v.group.Joined(v.process.Pid)...)
+	for _, port := range relays {
+		go port.run()
+	}
 	return nil
 }
 

@@ -3,7 +3,7 @@
 import type { Drives, MachineSpec } from "../driver.ts";
 
 /** Raised when the shape changes; part of every template's key. */
-export const SHAPE_VERSION = 1;
+export const SHAPE_VERSION = 3;
 
 export const ROLES = ["base", "writable", "aux"] as const;
 export type Role = (typeof ROLES)[number];
@@ -18,13 +18,14 @@ const PLACEHOLDER_BYTES: Record<Role, number> = {
 /** Names inside the microVM's directory. */
 export const SOCKETS = {
   qmp: "qmp.sock",
-  control: "control.sock",
-  net: "net.sock",
   migration: "migration.sock",
 } as const;
 
 const MEMORY_FD = 3;
 const FIRST_FILE_FD = 4;
+
+/** Guest ports in the order of their numbers, from 1. The launcher keeps the host's end of each. */
+export const PORTS = ["control", "net"] as const;
 
 /** A file that the launcher hands over as a descriptor. Its place in the list is its descriptor. */
 export interface HandedFile {
@@ -37,7 +38,16 @@ export interface CommandLine {
   readonly files: HandedFile[];
 }
 
-function machine(spec: MachineSpec, kvm: boolean, sharedMemory: boolean): string[] {
+function ports(firstFd: number): string[] {
+  return PORTS.flatMap((port, index) => [
+    "-chardev",
+    `socket,id=${port},fd=${firstFd + index}`,
+    "-device",
+    `virtserialport,bus=vs.0,nr=${index + 1},chardev=${port},name=${port}`,
+  ]);
+}
+
+function machine(spec: MachineSpec, kvm: boolean, sharedMemory: boolean, fileCount: number): string[] {
   return [
     "-nodefaults",
     "-no-user-config",
@@ -60,14 +70,7 @@ function machine(spec: MachineSpec, kvm: boolean, sharedMemory: boolean): string
     "chardev:console",
     "-device",
     "virtio-serial-pci,id=vs",
-    "-chardev",
-    `socket,id=control,path=${SOCKETS.control},server=on,wait=off`,
-    "-device",
-    "virtserialport,bus=vs.0,nr=1,chardev=control,name=control",
-    "-chardev",
-    `socket,id=net,path=${SOCKETS.net},server=on,wait=off`,
-    "-device",
-    "virtserialport,bus=vs.0,nr=2,chardev=net,name=net",
+    ...ports(FIRST_FILE_FD + fileCount),
     "-qmp",
     `unix:${SOCKETS.qmp},server=on,wait=off`,
     // The launcher's own monitor, over which it passes descriptors.
@@ -122,7 +125,8 @@ function drives(given: Drives, files: HandedFile[]): string[] {
       files.push({ path: file.path, readOnly: file.readOnly });
     }
     args.push("-blockdev", JSON.stringify(driveNode(role, below)));
-    args.push("-device", `virtio-blk-pci,drive=${role},id=drive-${role}`);
+    // A full host disk is an I/O error to the guest; QEMU's default would stop the whole microVM instead.
+    args.push("-device", `virtio-blk-pci,drive=${role},id=drive-${role},werror=report,rerror=report`);
   });
   return args;
 }
@@ -135,10 +139,8 @@ export function prepareCommand(spec: MachineSpec, kvm: boolean): CommandLine {
     { path: spec.initramfs.path, readOnly: true },
   ];
   const boot = ["-kernel", `/proc/self/fd/${FIRST_FILE_FD}`, "-initrd", `/proc/self/fd/${FIRST_FILE_FD + 1}`];
-  return {
-    args: [...machine(spec, kvm, true), ...drives({}, files), ...boot, "-append", "console=ttyS0 quiet panic=-1"],
-    files,
-  };
+  const kernel = [...boot, "-append", "console=ttyS0 quiet panic=-1"];
+  return { args: [...machine(spec, kvm, true, files.length), ...drives({}, files), ...kernel], files };
 }
 
 /** Waits, stopped, for the device state on `stateFd` (QMP migrate-incoming), with the real files on its drives. */
@@ -149,6 +151,7 @@ export function restoreCommand(
   given: Drives,
 ): CommandLine & { stateFd: number } {
   const files: HandedFile[] = [{ path: statePath, readOnly: true }];
-  const args = [...machine(spec, kvm, false), ...drives(given, files), "-S", "-incoming", "defer"];
+  const disks = drives(given, files);
+  const args = [...machine(spec, kvm, false, files.length), ...disks, "-S", "-incoming", "defer"];
   return { args, files, stateFd: FIRST_FILE_FD };
 }

@@ -19,7 +19,7 @@ import {
   type Template,
   TemplateDamaged,
 } from "../driver.ts";
-import { type CommandLine, prepareCommand, restoreCommand, SHAPE_VERSION, SOCKETS } from "./arguments.ts";
+import { type CommandLine, PORTS, prepareCommand, restoreCommand, SHAPE_VERSION, SOCKETS } from "./arguments.ts";
 import { QemuMachine } from "./machine.ts";
 import { Qmp } from "./qmp.ts";
 import { checkTemplate, digestOf, filesOf, writeRecord } from "./template.ts";
@@ -110,6 +110,10 @@ export class QemuDriver implements Driver {
     return { key, directory };
   }
 
+  async discard(key: string): Promise<void> {
+    await this.#options.launcher.call((calls, options) => calls.dropMemory({ templateId: key }, options));
+  }
+
   async restore(template: Template, spec: MachineSpec, vmId: string, options: RestoreOptions): Promise<Machine> {
     const record = await checkTemplate(template.directory, template.key);
     const files = filesOf(template.directory);
@@ -195,6 +199,7 @@ export class QemuDriver implements Driver {
             memoryMib: spec.memMib,
             vcpuCount: spec.vcpuCount,
             labels: { driver: this.name },
+            ports: [...PORTS],
           },
           options,
         ),

@@ -1,5 +1,6 @@
 // A running QEMU microVM, reached through the sockets in its directory and through the launcher.
 import { constants, open } from "node:fs/promises";
+import { connect } from "node:net";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { PyroError } from "../../errors/error.ts";
@@ -8,7 +9,6 @@ import type { Launcher, VmEnd } from "../../launcher/launcher.ts";
 import type { DriveFile, Machine, PortName } from "../driver.ts";
 import { driveNode, fileNode, type Role, SOCKETS } from "./arguments.ts";
 import { Qmp } from "./qmp.ts";
-import { connectOwn } from "./socket.ts";
 
 const CONSOLE_TAIL_BYTES = 4096;
 /** Descriptor sets of files attached after the start; the drives' own are 1 to 3. */
@@ -39,7 +39,11 @@ export class QemuMachine implements Machine {
 
   async openPort(port: PortName, signal: AbortSignal): Promise<Duplex> {
     if (this.#over) throw new PyroError("MICROVM_LOST", `The microVM ${this.vmId} has ended: ${await this.ended}`);
-    const socket = await connectOwn(this.pathOf(SOCKETS[port]));
+    const socket = connect(`${this.#directory}.${port}.sock`);
+    await new Promise<void>((resolve, reject) => {
+      socket.once("connect", resolve);
+      socket.once("error", reject);
+    });
     socket.on("error", () => {});
     return await openSession(socket, signal);
   }

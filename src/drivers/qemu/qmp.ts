@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import { connectOwn } from "./socket.ts";
 
 const COMMAND_MS = 10_000;
+const MAX_REPLY_BYTES = 1 << 20;
 
 interface Reply {
   readonly return?: unknown;
@@ -33,8 +34,13 @@ export class Qmp {
     socket.on("data", (text: string) => qmp.#take(text));
     socket.on("error", () => {});
     socket.on("close", () => qmp.#fail("the monitor closed"));
-    await greeting;
-    await qmp.execute("qmp_capabilities");
+    try {
+      await greeting;
+      await qmp.execute("qmp_capabilities");
+    } catch (error) {
+      socket.destroy();
+      throw error;
+    }
     return qmp;
   }
 
@@ -72,16 +78,34 @@ export class Qmp {
 
   #take(text: string): void {
     this.#buffer += text;
+    if (this.#buffer.length > MAX_REPLY_BYTES) this.#breakOff("its answer is too long");
     for (let end = this.#buffer.indexOf("\n"); end >= 0; end = this.#buffer.indexOf("\n")) {
       const line = this.#buffer.slice(0, end);
       this.#buffer = this.#buffer.slice(end + 1);
-      const reply = JSON.parse(line) as Reply;
-      if (reply.error !== undefined) this.#waiting.shift()?.reject(new Error(reply.error.desc));
+      const reply = parse(line);
+      if (reply === undefined) this.#breakOff("it answers what is no QMP");
+      else if (reply.error !== undefined) this.#waiting.shift()?.reject(new Error(reply.error.desc));
       else if (reply.QMP !== undefined || "return" in reply) this.#waiting.shift()?.resolve(reply.return);
     }
   }
 
+  /** A VMM that was taken over may say anything. */
+  #breakOff(why: string): void {
+    this.#buffer = "";
+    this.#fail(why);
+    this.#socket.destroy();
+  }
+
   #fail(why: string): void {
     for (const waiter of this.#waiting.splice(0)) waiter.reject(new Error(why));
+  }
+}
+
+function parse(line: string): Reply | undefined {
+  try {
+    const reply: unknown = JSON.parse(line);
+    return typeof reply === "object" && reply !== null ? reply : undefined;
+  } catch {
+    return undefined;
   }
 }
