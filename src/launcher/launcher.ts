@@ -131,11 +131,13 @@ export class Launcher {
 
   /** A launcher that was stopped accepts connections and says nothing. */
   async #within<T>(promise: Promise<T>, deadline: number): Promise<T> {
-    const late = sleep(Math.max(0, deadline - Date.now()), undefined, { ref: false }).then(() => {
-      this.#connected?.session.close();
-      throw new Error("no answer");
-    });
-    return await Promise.race([promise, late]);
+    const session = this.#connected?.session;
+    const timer = setTimeout(() => session?.close(), Math.max(0, deadline - Date.now()));
+    try {
+      return await promise;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async #follow(stream: AsyncIterator<{ event: { case?: string; value?: unknown } }>): Promise<void> {

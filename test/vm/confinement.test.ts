@@ -80,7 +80,7 @@ async function checkFiles(pid: number, home: string): Promise<void> {
     await assert.rejects(stat(join(root, hidden)), { code: "ENOENT" }, hidden);
   }
   const own = (await readdir(join(root, "vm"))).sort();
-  assert.ok(own.includes("control.sock"), own.join(" "));
+  assert.ok(own.includes("qmp.sock"), own.join(" "));
   const mounts = await readFile(`/proc/${pid}/mountinfo`, "utf8");
   for (const line of mounts.trimEnd().split("\n")) {
     const [, , , , point = "", options = ""] = line.split(" ");
