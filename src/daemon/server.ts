@@ -4,7 +4,7 @@ import { unlink } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { z } from "zod";
-import type { Engine } from "../engine/engine.ts";
+import { type Engine, removeSocketDirectories } from "../engine/engine.ts";
 import type { Paths } from "../engine/paths.ts";
 import { PyroError } from "../errors/error.ts";
 import { installation } from "../host/installation.ts";
@@ -42,6 +42,7 @@ export async function serve(paths: Paths, engine: Engine, stop: () => Promise<vo
       server.closeIdleConnections();
       setTimeout(() => server.closeAllConnections(), CLOSE_MS).unref();
     });
+    await removeSocketDirectories(paths);
     log("stopped");
   };
   const server = createServer(

@@ -1,5 +1,5 @@
 // The engine put together: what the daemon calls, by operation.
-import { chmod, lstat, mkdir } from "node:fs/promises";
+import { chmod, lstat, mkdir, rmdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { EnvironmentStore } from "../environments/store.ts";
 import { PyroError } from "../errors/error.ts";
@@ -63,6 +63,13 @@ export class Engine {
   async close(): Promise<void> {
     await this.runs.close();
     await this.#launcher.stop();
+  }
+}
+
+/** Removes what makeDirectories made for sockets, once nothing is in there any more; a launcher that holds on keeps it. */
+export async function removeSocketDirectories(paths: Paths): Promise<void> {
+  for (const directory of [paths.control, paths.vms, paths.sockets]) {
+    await rmdir(directory).catch(() => {});
   }
 }
 

@@ -10,6 +10,8 @@ import { LaunchService, type Vm } from "../gen/pyro/launch/v1/launch_pb.js";
 import { RpcSession } from "../rpc/session.ts";
 
 const START_MS = 10_000;
+const STOP_MS = 3_000;
+const POLL_MS = 20;
 /** Longest call: loading or sealing a large template. Starting and killing take far less. */
 const CALL_MS = 60_000;
 
@@ -67,14 +69,16 @@ export class Launcher {
     this.#ends.delete(vmId);
   }
 
-  /** Lets the launcher end when it holds no microVM, then lets go of the lease. */
+  /** Lets the launcher end when it holds no microVM, lets go of the lease, and waits a moment for it to be gone. */
   async stop(): Promise<void> {
     if (await this.#serves()) {
       await this.#connection()
-        .stop({}, { signal: AbortSignal.timeout(5000) })
+        .stop({}, { signal: AbortSignal.timeout(STOP_MS) })
         .catch(() => {});
     }
     this.close();
+    const deadline = Date.now() + STOP_MS;
+    while ((await this.#serves()) && Date.now() < deadline) await sleep(POLL_MS);
   }
 
   close(): void {
@@ -124,7 +128,7 @@ export class Launcher {
           });
         }
       }
-      await sleep(20);
+      await sleep(POLL_MS);
       if (!(await this.#serves()) && Date.now() + START_MS / 2 > deadline) this.#spawn();
     }
   }
