@@ -35,6 +35,7 @@ export class Acceleration {
   readonly #paths: Paths;
   readonly #launcher: Launcher;
   readonly #settings: Settings;
+  readonly #stopping = new AbortController();
   #chosen: Promise<Chosen> | undefined;
 
   constructor(paths: Paths, launcher: Launcher, settings: Settings) {
@@ -56,6 +57,11 @@ export class Acceleration {
     return await this.#chosen;
   }
 
+  /** Ends boots and probes under way: the daemon stops. */
+  stop(): void {
+    this.#stopping.abort(new PyroError("CANCELLED", "The daemon is stopping."));
+  }
+
   /** A machine as small as there can be, for probes. */
   static probeSpec(boot: Pick<MachineSpec, "kernel" | "initramfs">): MachineSpec {
     return { vcpuCount: 1, memMib: 256, kernel: boot.kernel, initramfs: boot.initramfs };
@@ -71,7 +77,7 @@ export class Acceleration {
     }
     const make = (kvm: boolean) => {
       const driver = new QemuDriver({ launcher: this.#launcher, program, kvm, confined: !this.#settings.unconfined });
-      return { driver, templates: new Templates(this.#paths, driver) };
+      return { driver, templates: new Templates(this.#paths, driver, this.#stopping.signal) };
     };
     if (!(await mayOpenKvm())) return { ...make(false), kvm: undefined };
     const underKvm = make(true);

@@ -1,6 +1,7 @@
 // The engine put together: what the daemon calls, by operation.
-import { chmod, lstat, mkdir, rmdir } from "node:fs/promises";
+import { access, chmod, lstat, mkdir, rmdir } from "node:fs/promises";
 import { dirname } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { EnvironmentStore } from "../environments/store.ts";
 import { PyroError } from "../errors/error.ts";
 import { installation } from "../host/installation.ts";
@@ -17,6 +18,7 @@ export class Engine {
   readonly runs: Runs;
   readonly doctor: Doctor;
   readonly #launcher: Launcher;
+  readonly #acceleration: Acceleration;
 
   private constructor(paths: Paths, settings: Settings) {
     const { guestd, launcher: program } = installation();
@@ -28,6 +30,7 @@ export class Engine {
     });
     this.environments = new EnvironmentStore(paths, guestd);
     const acceleration = new Acceleration(paths, this.#launcher, settings);
+    this.#acceleration = acceleration;
     this.runs = new Runs({ paths, environments: this.environments, acceleration }, this.#launcher);
     this.doctor = new Doctor({ paths, settings, environments: this.environments, acceleration });
   }
@@ -61,15 +64,27 @@ export class Engine {
 
   /** Ends runs, and lets go of the launcher. */
   async close(): Promise<void> {
+    this.#acceleration.stop();
     await this.runs.close();
     await this.#launcher.stop();
   }
 }
 
-/** Removes what makeDirectories made for sockets, once nothing is in there any more; a launcher that holds on keeps it. */
+/**
+ * Removes what makeDirectories made for sockets, once nothing is in there any more: the launcher is given a moment to
+ * take its own out. One that holds on to microVMs keeps its directories.
+ */
 export async function removeSocketDirectories(paths: Paths): Promise<void> {
-  for (const directory of [paths.control, paths.vms, paths.sockets]) {
-    await rmdir(directory).catch(() => {});
+  for (let tries = 0; tries < 20; tries++) {
+    for (const directory of [paths.control, paths.vms, paths.sockets]) await rmdir(directory).catch(() => {});
+    if (
+      !(await access(paths.sockets).then(
+        () => true,
+        () => false,
+      ))
+    )
+      return;
+    await sleep(25);
   }
 }
 

@@ -16,11 +16,14 @@ const HELLO_MS = 60_000;
 export class Templates {
   readonly #directory: string;
   readonly #driver: Driver;
+  readonly #stopping: AbortSignal | undefined;
   readonly #making = new Map<string, Promise<Template>>();
 
-  constructor(paths: Paths, driver: Driver) {
+  /** `stopping` ends a boot under way. */
+  constructor(paths: Paths, driver: Driver, stopping?: AbortSignal) {
     this.#directory = paths.templates;
     this.#driver = driver;
+    this.#stopping = stopping;
   }
 
   /** The template of a machine, booted and frozen first where there is none. Callers at once share one boot. */
@@ -49,7 +52,7 @@ export class Templates {
     const staging = await this.#stage();
     const key = `probe-${randomBytes(16).toString("hex")}`;
     try {
-      await this.#driver.prepare(key, spec, staging, untilIdle);
+      await this.#driver.prepare(key, spec, staging, untilIdle, this.#stopping);
       const bootMs = Math.round(performance.now() - started);
       await this.#driver.discard(key);
       return { bootMs };
@@ -61,7 +64,7 @@ export class Templates {
   async #make(key: string, spec: MachineSpec): Promise<Template> {
     const staging = await this.#stage();
     try {
-      await this.#driver.prepare(key, spec, staging, untilIdle);
+      await this.#driver.prepare(key, spec, staging, untilIdle, this.#stopping);
       const directory = join(this.#directory, key);
       await rename(staging, directory);
       return { key, directory };

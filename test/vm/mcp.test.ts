@@ -257,3 +257,19 @@ test("a server starts its daemon; a first boot goes on behind ENVIRONMENT_PREPAR
   assert.equal(result.stdout, "ran\n");
   assert.equal(result.state, "exited");
 });
+
+test("no wait at all starts a command where everything is prepared, and a short page says that there is more", async () => {
+  await using session = await Session.open();
+  await session.run(["true"]);
+  const started = await session.run("for i in 1 2 3; do head -c 1000 /dev/zero | tr '\\0' $i; sleep 0.2; done", {
+    wait_seconds: 0,
+  });
+  const { vm_id, process_id } = started;
+  for (let state = started.state; state === "running"; ) {
+    state = (await session.call("process_read", { vm_id, process_id, wait_seconds: 5, max_bytes: 65_536 })).state;
+  }
+  const page = await session.call("process_read", { vm_id, process_id, max_bytes: 1000 });
+  assert.equal(page.state, "exited");
+  assert.equal(page.stdout, "1".repeat(1000));
+  assert.equal(page.stdout_truncated, true);
+});
