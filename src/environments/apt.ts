@@ -119,7 +119,7 @@ function noSource(codename: string): PyroError {
   return new PyroError("HOST_UNSUPPORTED", `This host has no signed package source of Debian ${codename}.`, {
     hint:
       `Add one, for example /etc/apt/sources.list.d/${codename}.sources with Types: deb, ` +
-      `URIs: http://deb.debian.org/debian, Suites: ${codename}, Components: main and ` +
+      `URIs: the address of a Debian mirror, Suites: ${codename}, Components: main and ` +
       "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg (package debian-archive-keyring), " +
       "then run `apt-get update`.",
     details: { codename, looked_in: ETC_APT },

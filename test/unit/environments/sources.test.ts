@@ -18,17 +18,17 @@ const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 test("the one-line format, with and without options", () => {
   const text = `
-# deb http://deb.debian.org/debian sid main
-deb http://deb.debian.org/debian/ bookworm main contrib # a comment
+# deb http://mirror.example/debian sid main
+deb http://mirror.example/debian/ bookworm main contrib # a comment
 deb [arch=amd64,arm64 signed-by=${KEYRING}] https://mirror.example/debian bookworm-updates main
-deb-src http://deb.debian.org/debian bookworm main
-deb [arch=armhf] http://deb.debian.org/debian bookworm main
+deb-src http://mirror.example/debian bookworm main
+deb [arch=armhf] http://mirror.example/debian bookworm main
 deb [trusted=yes] http://192.0.2.1/debian bookworm main
 deb http://flat.example/repo ./
 deb cdrom:[Debian]/ bookworm main
 `;
   assert.deepEqual(parseOneLine(text), [
-    { uri: "http://deb.debian.org/debian", suite: "bookworm", components: ["main", "contrib"] },
+    { uri: "http://mirror.example/debian", suite: "bookworm", components: ["main", "contrib"] },
     { uri: "https://mirror.example/debian", suite: "bookworm-updates", components: ["main"], signedBy: KEYRING },
   ]);
 });
@@ -36,7 +36,7 @@ deb cdrom:[Debian]/ bookworm main
 test("the deb822 format: every URI with every suite, inline keys kept, disabled and untrusted ones left out", () => {
   const text = `Types: deb deb-src
 # a comment in a stanza
-URIs: http://deb.debian.org/debian
+URIs: http://mirror.example/debian
  http://mirror.example/debian
 Suites: bookworm bookworm-updates
 Components: main
@@ -68,8 +68,8 @@ Signed-By:
   assert.deepEqual(
     sources.map(({ uri, suite }) => `${uri} ${suite}`),
     [
-      "http://deb.debian.org/debian bookworm",
-      "http://deb.debian.org/debian bookworm-updates",
+      "http://mirror.example/debian bookworm",
+      "http://mirror.example/debian bookworm-updates",
       "http://mirror.example/debian bookworm",
       "http://mirror.example/debian bookworm-updates",
       "http://inline.example/debian bookworm",
