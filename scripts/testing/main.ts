@@ -23,6 +23,8 @@ chmodSync(temporary, 0o1777);
 process.env.TMPDIR = temporary;
 process.env.PYRO_HOME ??= join(scratch, "home");
 // Only what a test asks for itself.
+// Idle microVMs would be taken for left ones; tests of the pool have homes of their own.
+process.env.PYRO_POOL_SIZE = "0";
 for (const name of ["PYRO_DRIVER", "PYRO_UNCONFINED", "PYRO_ENVIRONMENT", "PYRO_LOG", "NODE_OPTIONS"]) {
   delete process.env[name];
 }

@@ -11,7 +11,7 @@ export async function showDaemon(context: Context): Promise<number> {
   else {
     const lines = [
       `pyro ${status.version} runs as process ${status.pid} since ${status.started_at}.`,
-      `microVMs  ${status.vm_count}`,
+      `microVMs  ${status.vm_count} in use, ${status.pool.ready} of ${status.pool.size} kept ready`,
       `socket    ${status.socket}`,
       `log       ${status.log}`,
     ];

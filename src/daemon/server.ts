@@ -35,6 +35,7 @@ export async function serve(paths: Paths, engine: Engine, stop: () => Promise<vo
     log: paths.log,
     started_at: startedAt,
     vm_count: engine.runs.running,
+    pool: { size: engine.pool.size, ready: engine.pool.ready },
   });
   const close = async () => {
     await new Promise<void>((resolve) => {

@@ -9,6 +9,8 @@ import { Launcher } from "../launcher/launcher.ts";
 import { Acceleration } from "./acceleration.ts";
 import { Doctor } from "./doctor.ts";
 import type { Paths } from "./paths.ts";
+import { Pool } from "./pool.ts";
+import { Preparation } from "./preparation.ts";
 import { Runs } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 import { removeStagedTemplates } from "./templates.ts";
@@ -16,6 +18,7 @@ import { removeStagedTemplates } from "./templates.ts";
 export class Engine {
   readonly environments: EnvironmentStore;
   readonly runs: Runs;
+  readonly pool: Pool;
   readonly doctor: Doctor;
   readonly #launcher: Launcher;
   readonly #acceleration: Acceleration;
@@ -31,7 +34,9 @@ export class Engine {
     this.environments = new EnvironmentStore(paths, guestd);
     const acceleration = new Acceleration(paths, this.#launcher, settings);
     this.#acceleration = acceleration;
-    this.runs = new Runs({ paths, environments: this.environments, acceleration }, this.#launcher);
+    this.pool = new Pool(paths.pool, settings.poolSize);
+    const preparation = new Preparation(this.environments, acceleration);
+    this.runs = new Runs({ paths, preparation, pool: this.pool }, this.#launcher);
     this.doctor = new Doctor({ paths, settings, environments: this.environments, acceleration });
   }
 
@@ -41,6 +46,7 @@ export class Engine {
     const engine = new Engine(paths, settings);
     try {
       await removeStagedTemplates(paths);
+      await engine.pool.open();
       await engine.runs.adopt();
     } catch (error) {
       await engine.release();
@@ -58,6 +64,7 @@ export class Engine {
 
   /** Lets go of everything and ends nothing: another daemon takes it up. */
   async release(): Promise<void> {
+    this.pool.release();
     await this.runs.release();
     this.#launcher.close();
   }
@@ -65,7 +72,7 @@ export class Engine {
   /** Ends runs, and lets go of the launcher. */
   async close(): Promise<void> {
     this.#acceleration.stop();
-    await this.runs.close();
+    await Promise.all([this.runs.close(), this.pool.close()]);
     await this.#launcher.stop();
   }
 }

@@ -20,6 +20,8 @@ export interface Paths {
   readonly probes: string;
   /** One directory per run, gone with it. */
   readonly runs: string;
+  /** Disks of microVMs that nobody has taken yet, gone with their daemon. */
+  readonly pool: string;
   readonly log: string;
   readonly launcherLog: string;
   /** Lock file held while a daemon lives. */
@@ -58,6 +60,7 @@ export function pathsFor(environment: NodeJS.ProcessEnv, uid: number): Paths {
     templates: join(cache, "templates"),
     probes: join(cache, "probes"),
     runs: join(state, "runs"),
+    pool: join(state, "pool"),
     log: join(state, "daemon.log"),
     launcherLog: join(state, "launcher.log"),
     daemonLock: join(state, "daemon.lock"),

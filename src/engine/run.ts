@@ -2,22 +2,21 @@
 // so that another daemon can take it up; its command is started exactly once whatever dies in between.
 import { mkdir, rm } from "node:fs/promises";
 import { join, posix } from "node:path";
-import { type Drives, type MachineSpec, TemplateDamaged } from "../drivers/driver.ts";
-import { formatDisk } from "../environments/disk.ts";
-import type { EnvironmentStore } from "../environments/store.ts";
 import { PyroError } from "../errors/error.ts";
 import type { EventOf, ParsedInputOf } from "../operations/table.ts";
-import type { Acceleration } from "./acceleration.ts";
-import { checkSize } from "./limits.ts";
-import { type Identity, MicroVm, newIdentity } from "./microvm.ts";
+import { startFresh } from "./fresh.ts";
+import { checkDisk, checkMemory, checkSize } from "./limits.ts";
+import { type Identity, type MicroVm, newIdentity } from "./microvm.ts";
 import type { Paths } from "./paths.ts";
+import type { Pool } from "./pool.ts";
+import type { Preparation, Prepared } from "./preparation.ts";
 import { HostProcess, type ProcessEnd, type ProcessSpec } from "./process.ts";
 import { writeRecord } from "./records.ts";
 import type { ProcessFacts } from "./result.ts";
 import { Spool } from "./spool.ts";
 import type { Progress } from "./templates.ts";
 
-const SCHEMA_VERSION = 1;
+export const RUN_SCHEMA_VERSION = 2;
 const PROCESS_ID = "proc_1";
 const WORKSPACE_PATH = "/workspace";
 const DEFAULT_TERMINAL = { columns: 80, rows: 24 };
@@ -27,8 +26,8 @@ export type RunInput = ParsedInputOf<"run">;
 /** What a run needs of the house. */
 export interface RunContext {
   readonly paths: Paths;
-  readonly environments: EnvironmentStore;
-  readonly acceleration: Acceleration;
+  readonly preparation: Preparation;
+  readonly pool: Pool;
 }
 
 export interface RunRequest {
@@ -46,6 +45,8 @@ export type Stage = "preparing" | "ready" | "exited";
 export interface RunRecord {
   readonly schema_version: number;
   readonly vm_id: string;
+  /** The launcher's name for the microVM: another than the run's when it came from the pool. */
+  readonly machine_id: string;
   readonly stage: Stage;
   readonly attached: boolean;
   readonly identity: Identity;
@@ -85,8 +86,9 @@ export class Run {
   /** Begins a run; everything that may fail does so in `started` and `ended`. */
   static begin(context: RunContext, request: RunRequest): Run {
     const record: RunRecord = {
-      schema_version: SCHEMA_VERSION,
+      schema_version: RUN_SCHEMA_VERSION,
       vm_id: request.vmId,
+      machine_id: request.vmId,
       stage: "preparing",
       attached: request.attached,
       identity: newIdentity(request.vmId),
@@ -165,46 +167,62 @@ export class Run {
   }
 
   async #begin(input: RunInput): Promise<HostProcess> {
-    const { environments, acceleration } = this.#context;
+    const { paths, preparation, pool } = this.#context;
     const signal = this.#cancelling.signal;
     const progress: Progress = (event) => this.#tell({ type: "progress", ...event });
-    await checkSize(input, this.#context.paths);
-    await this.#prepareDirectory();
-    const boot = await environments.boot(progress, signal);
-    const environment = await environments.pull(input.environment, progress, signal);
-    const { driver, templates } = await acceleration.choose(boot, progress);
-    const spec: MachineSpec = {
-      vcpuCount: input.vcpu_count,
-      memMib: input.mem_mib,
-      kernel: boot.kernel,
-      initramfs: boot.initramfs,
-    };
-    let template = await templates.ensure(spec, progress);
-    signal.throwIfAborted();
-    this.#settlePreparing();
+    const begun = pool.begin();
+    let prepared: Prepared | undefined;
+    try {
+      await checkSize(input);
+      await checkDisk(paths);
+      await this.#prepareDirectory();
+      const shape = {
+        environment: input.environment,
+        vcpuCount: input.vcpu_count,
+        memMib: input.mem_mib,
+        diskMib: input.disk_mib,
+      };
+      prepared = await preparation.prepare(shape, progress, signal);
+      this.#settlePreparing();
+      this.#vm = (await this.#fromPool(prepared)) ?? (await this.#fresh(prepared, input, progress));
+      signal.throwIfAborted();
+      const asked = this.#record.process;
+      const env: Record<string, string> = { ...prepared.environment.env, ...asked.env };
+      if (asked.user === "") env.HOME ??= "/root";
+      const process: ProcessSpec = { ...asked, env };
+      await this.#save({ ...this.#record, machine_id: this.#vm.machine.vmId, process, stage: "ready" });
+      return await this.#startProcess();
+    } finally {
+      begun(prepared);
+    }
+  }
 
-    const disk = join(this.#directory, "disk.ext4");
-    await formatDisk(disk, input.disk_mib, signal);
-    const drives: Drives = {
-      base: { path: environment.imagePath, readOnly: true, virtualBytes: environment.size_bytes },
-      writable: { path: disk, readOnly: false, virtualBytes: input.disk_mib * 2 ** 20 },
-    };
-    const options = { drives, baseType: environment.baseType, ephemeral: true, signal };
-    const start = () => MicroVm.start(driver, template, spec, this.vmId, this.#record.identity, options);
-    this.#vm = await start().catch(async (error: unknown) => {
-      if (!(error instanceof TemplateDamaged)) throw error;
-      progress({ stage: "template", message: "the template was damaged; booting it anew", fraction: null });
-      await templates.drop(template);
-      template = await templates.ensure(spec, progress);
-      return await start();
+  /** One that lies ready, made this run's own. One that turns out not to answer is no reason to fail: nothing ran yet. */
+  async #fromPool(prepared: Prepared): Promise<MicroVm | undefined> {
+    const vm = await this.#context.pool.take(prepared, this.#diskPath);
+    if (vm === undefined) return undefined;
+    try {
+      await vm.identify(this.#record.identity, this.#cancelling.signal);
+      return vm;
+    } catch (error) {
+      await vm.kill();
+      await rm(this.#diskPath, { force: true });
+      if (this.#cancelling.signal.aborted) throw error;
+      return undefined;
+    }
+  }
+
+  async #fresh(prepared: Prepared, input: RunInput, progress: Progress): Promise<MicroVm> {
+    await checkMemory(input).catch(async (short: unknown) => {
+      // What nobody uses must not be in the way of what somebody asks for.
+      if (this.#context.pool.ready === 0) throw short;
+      await this.#context.pool.drain();
+      await checkMemory(input);
     });
-    signal.throwIfAborted();
-    const asked = this.#record.process;
-    const env: Record<string, string> = { ...environment.env, ...asked.env };
-    if (asked.user === "") env.HOME ??= "/root";
-    const process: ProcessSpec = { ...asked, env };
-    await this.#save({ ...this.#record, process, stage: "ready" });
-    return await this.#startProcess();
+    const { vmId: machineId } = this;
+    const { identity } = this.#record;
+    const signal = this.#cancelling.signal;
+    return await startFresh(prepared, { machineId, identity, diskPath: this.#diskPath, signal }, progress);
   }
 
   async #takeUp(vm: MicroVm | undefined): Promise<HostProcess | undefined> {
@@ -217,6 +235,10 @@ export class Run {
     }
     if (vm === undefined) throw new PyroError("MICROVM_LOST", "The microVM ended while no daemon was there.");
     return await this.#startProcess();
+  }
+
+  get #diskPath(): string {
+    return join(this.#directory, "disk.ext4");
   }
 
   #settlePreparing(): void {
@@ -254,7 +276,7 @@ export class Run {
       throw this.#cancelling.signal.aborted ? this.#cancelling.signal.reason : error;
     } finally {
       await this.#vm?.kill().catch(() => {});
-      await rm(join(this.#directory, "disk.ext4"), { force: true });
+      await rm(this.#diskPath, { force: true });
       await this.#spool?.finish();
     }
   }

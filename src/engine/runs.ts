@@ -11,7 +11,7 @@ import { CLAIM_MS, VM_ID_PATTERN } from "../wire/protocol.ts";
 import { MicroVm } from "./microvm.ts";
 import { readRecord } from "./records.ts";
 import { DEFAULT_RESULT_BYTES, parseCursor, withOutput, withoutOutput } from "./result.ts";
-import { Run, type RunContext, type RunRecord, type RunRequest } from "./run.ts";
+import { RUN_SCHEMA_VERSION, Run, type RunContext, type RunRecord, type RunRequest } from "./run.ts";
 
 /** How long a run that is not attached is kept after it was last asked for. */
 const KEPT_MS = 10 * 60_000;
@@ -123,18 +123,20 @@ export class Runs {
         if (error instanceof SyntaxError) return undefined;
         throw error;
       });
-      const started = record?.vm_id === name && record.schema_version === 1 && record.stage !== "preparing";
+      const started =
+        record?.vm_id === name && record.schema_version === RUN_SCHEMA_VERSION && record.stage !== "preparing";
       if (!started || record === undefined) {
         if (record?.stage === "preparing") this.#neverStarted.add(name);
         await rm(directory, { recursive: true, force: true });
         continue;
       }
-      const machine = known.get(name)?.running ? await this.#adoptMachine(name) : undefined;
+      const { machine_id: machineId } = record;
+      const machine = known.get(machineId)?.running ? await this.#adoptMachine(machineId) : undefined;
       const entry = this.#add(Run.adopt(this.#context, record, machine));
       entry.timer = this.#expireAfter(entry, record.attached ? CLAIM_MS : KEPT_MS);
-      if (machine !== undefined) known.delete(name);
+      if (machine !== undefined) known.delete(machineId);
     }
-    // Half-made ones, templates in the making, and the last words of those that ended while nobody was there.
+    // Half-made ones, templates in the making, idle ones of a pool, and the last words of those that ended while nobody was there.
     for (const vmId of known.keys()) {
       await this.#launcher.call((calls, options) => calls.killVm({ vmId }, options)).catch(() => {});
     }

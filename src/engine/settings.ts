@@ -7,15 +7,26 @@ import { PyroError } from "../errors/error.ts";
 
 const DRIVERS = ["auto", "qemu"] as const;
 
+const DEFAULT_POOL_SIZE = 2;
+const MAX_POOL_SIZE = 64;
+const DEFAULT_TEMPLATES = 8;
+const MAX_TEMPLATES = 1000;
+
 const configFile = z.object({
   driver: z.enum(DRIVERS).optional(),
   /** Runs VMMs without bubblewrap. */
   unconfined: z.boolean().optional(),
+  /** microVMs kept ready for the next run; 0 for none. */
+  pool_size: z.int().min(0).max(MAX_POOL_SIZE).optional(),
+  /** Templates kept on disk; the least recently used go. */
+  template_limit: z.int().min(1).max(MAX_TEMPLATES).optional(),
 });
 
 export interface Settings {
   readonly driver: (typeof DRIVERS)[number];
   readonly unconfined: boolean;
+  readonly poolSize: number;
+  readonly templateLimit: number;
 }
 
 /** Errors: INVALID_INPUT naming the variable or file that cannot be understood. */
@@ -24,6 +35,9 @@ export async function readSettings(environment: NodeJS.ProcessEnv): Promise<Sett
   return {
     driver: driverFrom(environment.PYRO_DRIVER) ?? file.driver ?? "auto",
     unconfined: flagFrom("PYRO_UNCONFINED", environment.PYRO_UNCONFINED) ?? file.unconfined ?? false,
+    poolSize:
+      countFrom("PYRO_POOL_SIZE", environment.PYRO_POOL_SIZE, MAX_POOL_SIZE) ?? file.pool_size ?? DEFAULT_POOL_SIZE,
+    templateLimit: file.template_limit ?? DEFAULT_TEMPLATES,
   };
 }
 
@@ -60,6 +74,15 @@ function flagFrom(name: string, value: string | undefined): boolean | undefined 
   if (["1", "true", "yes"].includes(value)) return true;
   if (["0", "false", "no"].includes(value)) return false;
   throw new PyroError("INVALID_INPUT", `${name} is ${value}; it takes 1 or 0.`, {
+    hint: `Correct or unset ${name}, then stop the daemon and try again.`,
+  });
+}
+
+function countFrom(name: string, value: string | undefined, most: number): number | undefined {
+  if (value === undefined || value === "") return undefined;
+  const count = /^\d{1,6}$/.test(value) ? Number(value) : Number.NaN;
+  if (count <= most) return count;
+  throw new PyroError("INVALID_INPUT", `${name} is ${value}; it takes a whole number from 0 to ${most}.`, {
     hint: `Correct or unset ${name}, then stop the daemon and try again.`,
   });
 }

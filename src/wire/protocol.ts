@@ -96,6 +96,8 @@ export interface DaemonStatus {
   readonly log: string;
   readonly started_at: string;
   readonly vm_count: number;
+  /** microVMs kept ready for the next run: how many there may be, and how many there are. */
+  readonly pool: { readonly size: number; readonly ready: number };
 }
 
 export interface Frame {

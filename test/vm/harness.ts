@@ -81,28 +81,33 @@ export async function runOk(args: readonly string[], options: StartOptions = {})
   return stdout.toString();
 }
 
-/** A home that shares the environments of the tests' home (and its templates, if asked) and nothing else. */
-export async function ownHome(options: { templates: boolean }): Promise<OwnHome> {
+/**
+ * A home that shares the environments of the tests' home (and its templates, if asked) and nothing else. Without a pool
+ * unless one is asked for: every microVM is then one that a test started.
+ */
+export async function ownHome(options: { templates: boolean; poolSize?: number }): Promise<OwnHome> {
   const shared = sharedHome();
   await runOk(["--", "true"]);
   const path = await mkdtemp(join(tmpdir(), "pyro-home-"));
   await symlink(join(shared, "environments"), join(path, "environments"));
   if (options.templates) await symlink(join(shared, "cache"), join(path, "cache"));
   else await mkdir(join(path, "cache"));
-  return new OwnHome(path);
+  return new OwnHome(path, options.poolSize ?? 0);
 }
 
 export class OwnHome {
   readonly path: string;
   readonly paths: Paths;
+  readonly #poolSize: number;
 
-  constructor(path: string) {
+  constructor(path: string, poolSize: number) {
     this.path = path;
+    this.#poolSize = poolSize;
     this.paths = pathsFor({ PYRO_HOME: path }, process.getuid?.() ?? 0);
   }
 
   get env(): NodeJS.ProcessEnv {
-    return { PYRO_HOME: this.path };
+    return { PYRO_HOME: this.path, PYRO_POOL_SIZE: String(this.#poolSize) };
   }
 
   async pid(): Promise<number> {

@@ -22,7 +22,12 @@ class Session {
 
   static async open(home = sharedHome(), profile = "vm-run"): Promise<Session> {
     const client = new Client({ name: "test", version: "1" });
-    const env = { PATH: process.env.PATH ?? "", TMPDIR: process.env.TMPDIR ?? "/tmp", PYRO_HOME: home };
+    const env = {
+      PATH: process.env.PATH ?? "",
+      TMPDIR: process.env.TMPDIR ?? "/tmp",
+      PYRO_HOME: home,
+      PYRO_POOL_SIZE: "0",
+    };
     const args = [PYRO, "mcp", "serve", "--profile", profile];
     await client.connect(new StdioClientTransport({ command: process.execPath, args, env, stderr: "inherit" }));
     return new Session(client);

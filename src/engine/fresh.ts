@@ -1,0 +1,43 @@
+// A microVM made from nothing but what is prepared: a disk formatted, the template restored onto it. A template that
+// turns out damaged is made again on the way.
+import { rm } from "node:fs/promises";
+import { type Drives, TemplateDamaged } from "../drivers/driver.ts";
+import { formatDisk } from "../environments/disk.ts";
+import { type Identity, MicroVm } from "./microvm.ts";
+import type { Prepared } from "./preparation.ts";
+import type { Progress } from "./templates.ts";
+
+export interface FreshOptions {
+  /** The launcher's name for it, unique. */
+  readonly machineId: string;
+  readonly identity: Identity;
+  /** Where its writable disk is made; nothing may be there. Removed again on failure. */
+  readonly diskPath: string;
+  readonly signal: AbortSignal;
+}
+
+/** On failure nothing of it is left. Errors: those of MicroVm.start and formatDisk. */
+export async function startFresh(prepared: Prepared, options: FreshOptions, progress: Progress): Promise<MicroVm> {
+  const { shape, spec, environment, driver, templates } = prepared;
+  const { diskPath, signal } = options;
+  await formatDisk(diskPath, shape.diskMib, signal);
+  const drives: Drives = {
+    base: { path: environment.imagePath, readOnly: true, virtualBytes: environment.size_bytes },
+    writable: { path: diskPath, readOnly: false, virtualBytes: shape.diskMib * 2 ** 20 },
+  };
+  const start = { drives, baseType: environment.baseType, ephemeral: true, signal };
+  try {
+    try {
+      return await MicroVm.start(driver, prepared.template, spec, options.machineId, options.identity, start);
+    } catch (error) {
+      if (!(error instanceof TemplateDamaged)) throw error;
+      progress({ stage: "template", message: "the template was damaged; booting it anew", fraction: null });
+      await templates.drop(prepared.template);
+      const template = await templates.ensure(spec, progress);
+      return await MicroVm.start(driver, template, spec, options.machineId, options.identity, start);
+    }
+  } catch (error) {
+    await rm(diskPath, { force: true });
+    throw error;
+  }
+}

@@ -1,0 +1,254 @@
+// The pool: microVMs restored, mounted and warmed before anybody asks, for the environment and size last used. A run
+// that finds one takes it and saves the restore; the place is filled again in the background, when nothing else starts.
+// An idle microVM belongs to no one: it ends with its daemon, under memory pressure, and when it was not needed long.
+import { randomBytes } from "node:crypto";
+import { mkdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { hostMemory } from "../host/resources.ts";
+import { startFresh } from "./fresh.ts";
+import { MEMORY_RESERVE_MIB } from "./limits.ts";
+import { type MicroVm, newIdentity } from "./microvm.ts";
+import type { Prepared } from "./preparation.ts";
+
+/** Starts come in bursts: filling waits until none has begun for this long, ms. */
+const QUIET_MS = 300;
+/** Nobody took from it for this long: its memory is better used otherwise, ms. */
+const UNUSED_MS = 30 * 60_000;
+const PRESSURE_CHECK_MS = 5_000;
+/** What must be free beyond the host's reserve to keep idle microVMs, MiB: a run asks for more at any moment. */
+const PRESSURE_MARGIN_MIB = 256;
+/** After this many failures in a row filling rests until the next start says that starts work. */
+const FAILURES = 3;
+
+interface Idle {
+  readonly key: string;
+  readonly vm: MicroVm;
+  readonly directory: string;
+}
+
+/** One being filled. Whoever needs it before it is warm has it as soon as it is mounted. */
+interface Filling {
+  readonly key: string;
+  readonly stop: AbortController;
+  readonly mounted: PromiseWithResolvers<Idle | undefined>;
+  claimed: boolean;
+}
+
+export class Pool {
+  readonly #directory: string;
+  readonly #size: number;
+  #wanted: Prepared | undefined;
+  #idle: Idle[] = [];
+  #filling: Filling | undefined;
+  #work: Promise<void> = Promise.resolve();
+  #starting = 0;
+  #failures = 0;
+  #quiet: NodeJS.Timeout | undefined;
+  #unused: NodeJS.Timeout | undefined;
+  #pressure: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  /** `directory` holds the disks of idle microVMs; `size` 0 switches the pool off. */
+  constructor(directory: string, size: number) {
+    this.#directory = directory;
+    this.#size = size;
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** How many are there to be taken. */
+  get ready(): number {
+    return this.#idle.length;
+  }
+
+  /** Removes what an earlier daemon's pool left on disk; its microVMs are the launcher's, and are ended by whoever adopts. */
+  async open(): Promise<void> {
+    await rm(this.#directory, { recursive: true, force: true });
+    if (this.#size > 0) await mkdir(this.#directory, { mode: 0o700 });
+  }
+
+  /**
+   * A microVM that is ready for this, its disk moved to `diskPath`; undefined when there is none. It is the caller's,
+   * under the name and identity it was filled with. Never rejects.
+   */
+  async take(prepared: Prepared, diskPath: string): Promise<MicroVm | undefined> {
+    for (;;) {
+      const idle = this.#next(prepared.key) ?? (await this.#claim(prepared.key));
+      if (idle === undefined) return undefined;
+      try {
+        await rename(join(idle.directory, "disk.ext4"), diskPath);
+        await rm(idle.directory, { recursive: true, force: true });
+        return idle.vm;
+      } catch {
+        await this.#end(idle);
+      }
+    }
+  }
+
+  /** A start begins: filling waits. Call what it returns when the start is over, with what it was that started. */
+  begin(): (started?: Prepared) => void {
+    this.#starting++;
+    clearTimeout(this.#quiet);
+    let over = false;
+    return (started) => {
+      if (over) return;
+      over = true;
+      this.#starting--;
+      if (started !== undefined) this.#want(started);
+      this.#schedule();
+    };
+  }
+
+  /** Gives every idle microVM up, for memory or for their environment's sake; the next start fills again. */
+  async drain(): Promise<void> {
+    this.#wanted = undefined;
+    clearTimeout(this.#quiet);
+    clearTimeout(this.#unused);
+    clearInterval(this.#pressure);
+    this.#filling?.stop.abort();
+    await this.#endAll(() => true);
+    await this.#work;
+  }
+
+  /** Ends everything and fills no more. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.drain();
+    await rm(this.#directory, { recursive: true, force: true });
+  }
+
+  /** Lets go without ending anything: the launcher ends what nobody claims. */
+  release(): void {
+    this.#closed = true;
+    clearTimeout(this.#quiet);
+    clearTimeout(this.#unused);
+    clearInterval(this.#pressure);
+    for (const { vm } of this.#idle.splice(0)) vm.release();
+  }
+
+  #next(key: string): Idle | undefined {
+    const index = this.#idle.findIndex((idle) => idle.key === key);
+    return index < 0 ? undefined : this.#idle.splice(index, 1)[0];
+  }
+
+  async #claim(key: string): Promise<Idle | undefined> {
+    const filling = this.#filling;
+    if (filling === undefined || filling.key !== key || filling.claimed) return undefined;
+    filling.claimed = true;
+    return await filling.mounted.promise;
+  }
+
+  #want(prepared: Prepared): void {
+    if (this.#size === 0 || this.#closed) return;
+    this.#wanted = prepared;
+    this.#failures = 0;
+    clearTimeout(this.#unused);
+    this.#unused = setTimeout(() => void this.drain(), UNUSED_MS);
+    this.#unused.unref();
+    clearInterval(this.#pressure);
+    this.#pressure = setInterval(() => void this.#yieldToPressure(), PRESSURE_CHECK_MS);
+    this.#pressure.unref();
+  }
+
+  /** Fills after a quiet moment, one at a time, as long as there is room and nothing starts. */
+  #schedule(): void {
+    clearTimeout(this.#quiet);
+    if (!this.#needsMore()) return;
+    this.#quiet = setTimeout(() => {
+      if (this.#filling !== undefined || this.#starting > 0 || !this.#needsMore()) return;
+      this.#work = this.#fill().finally(() => this.#schedule());
+    }, QUIET_MS);
+    this.#quiet.unref();
+  }
+
+  #needsMore(): boolean {
+    const key = this.#wanted?.key;
+    if (this.#closed || key === undefined || this.#failures >= FAILURES) return false;
+    return this.#idle.filter((idle) => idle.key === key).length < this.#size;
+  }
+
+  async #fill(): Promise<void> {
+    const prepared = this.#wanted;
+    if (prepared === undefined) return;
+    // Those of another environment or size make room first.
+    await this.#endAll((idle) => idle.key !== prepared.key);
+    if (!(await hasRoomFor(prepared.shape.memMib))) {
+      this.#failures = FAILURES;
+      return;
+    }
+    const filling: Filling = {
+      key: prepared.key,
+      stop: new AbortController(),
+      mounted: Promise.withResolvers(),
+      claimed: false,
+    };
+    this.#filling = filling;
+    const machineId = `idle-${randomBytes(8).toString("hex")}`;
+    const directory = join(this.#directory, machineId);
+    try {
+      await mkdir(directory, { mode: 0o700 });
+      const diskPath = join(directory, "disk.ext4");
+      const options = { machineId, identity: newIdentity(machineId), diskPath, signal: filling.stop.signal };
+      const idle = { key: prepared.key, vm: await startFresh(prepared, options, () => {}), directory };
+      filling.mounted.resolve(idle);
+      if (!filling.claimed) await this.#keep(idle, filling);
+      this.#failures = 0;
+    } catch {
+      // What is wrong with starts is told to whoever starts one.
+      this.#failures++;
+      await rm(directory, { recursive: true, force: true }).catch(() => {});
+    } finally {
+      filling.mounted.resolve(undefined);
+      this.#filling = undefined;
+    }
+  }
+
+  /** Warms it, unless it is needed now, and lays it up. Rejects, with nothing left, when it does not answer. */
+  async #keep(idle: Idle, filling: Filling): Promise<void> {
+    const warmed = await idle.vm.warm(filling.stop.signal).then(
+      () => true,
+      () => false,
+    );
+    if (filling.claimed) return;
+    // Nobody can claim it from here on.
+    filling.claimed = true;
+    if (!warmed || this.#closed) {
+      await this.#end(idle);
+      throw new Error("it does not answer");
+    }
+    this.#idle.push(idle);
+    idle.vm.machine.ended.then(() => this.#lose(idle));
+  }
+
+  /** One ended by itself while it lay here. */
+  #lose(idle: Idle): void {
+    if (!this.#idle.includes(idle)) return;
+    this.#idle = this.#idle.filter((other) => other !== idle);
+    this.#failures++;
+    void this.#end(idle).then(() => this.#schedule());
+  }
+
+  async #endAll(which: (idle: Idle) => boolean): Promise<void> {
+    const ending = this.#idle.filter(which);
+    this.#idle = this.#idle.filter((idle) => !ending.includes(idle));
+    await Promise.all(ending.map((idle) => this.#end(idle)));
+  }
+
+  /** Never rejects: what cannot be removed goes with the next daemon's start. */
+  async #end(idle: Idle): Promise<void> {
+    await idle.vm.kill().catch(() => {});
+    await rm(idle.directory, { recursive: true, force: true }).catch(() => {});
+  }
+
+  async #yieldToPressure(): Promise<void> {
+    if (this.#idle.length === 0) return;
+    const { availableMib } = await hostMemory();
+    if (availableMib < MEMORY_RESERVE_MIB + PRESSURE_MARGIN_MIB) await this.drain();
+  }
+}
+
+async function hasRoomFor(memMib: number): Promise<boolean> {
+  return (await hostMemory()).availableMib - MEMORY_RESERVE_MIB - PRESSURE_MARGIN_MIB > memMib;
+}

@@ -1,0 +1,53 @@
+// What must be there before any microVM of an environment and a size can start: kernel and initramfs, the environment,
+// a driver that works here, and the template. All of it is shared by every start, and found in milliseconds once made.
+import type { Driver, MachineSpec, Template } from "../drivers/driver.ts";
+import type { EnvironmentStore, InstalledEnvironment } from "../environments/store.ts";
+import type { Acceleration } from "./acceleration.ts";
+import type { Progress, Templates } from "./templates.ts";
+
+/** What a caller says of the microVM it wants. */
+export interface Shape {
+  readonly environment: string;
+  readonly vcpuCount: number;
+  readonly memMib: number;
+  readonly diskMib: number;
+}
+
+/** Everything that a start of this shape takes. */
+export interface Prepared {
+  readonly shape: Shape;
+  readonly spec: MachineSpec;
+  readonly environment: InstalledEnvironment;
+  readonly driver: Driver;
+  readonly templates: Templates;
+  readonly template: Template;
+  /** The same for two starts whose microVMs could stand in for each other. */
+  readonly key: string;
+}
+
+export class Preparation {
+  readonly #environments: EnvironmentStore;
+  readonly #acceleration: Acceleration;
+
+  constructor(environments: EnvironmentStore, acceleration: Acceleration) {
+    this.#environments = environments;
+    this.#acceleration = acceleration;
+  }
+
+  /** Errors: those of a pull, HOST_TOOL_MISSING, MICROVM_START_FAILED; the signal's reason. */
+  async prepare(shape: Shape, progress: Progress, signal: AbortSignal): Promise<Prepared> {
+    const boot = await this.#environments.boot(progress, signal);
+    const environment = await this.#environments.pull(shape.environment, progress, signal);
+    const { driver, templates } = await this.#acceleration.choose(boot, progress);
+    const spec: MachineSpec = {
+      vcpuCount: shape.vcpuCount,
+      memMib: shape.memMib,
+      kernel: boot.kernel,
+      initramfs: boot.initramfs,
+    };
+    const template = await templates.ensure(spec, progress);
+    signal.throwIfAborted();
+    const key = [template.key, environment.digest, shape.diskMib].join(" ");
+    return { shape, spec, environment, driver, templates, template, key };
+  }
+}
