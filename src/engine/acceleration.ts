@@ -75,9 +75,10 @@ export class Acceleration {
         details: { program: QEMU, package: "qemu-system-x86" },
       });
     }
+    const options = { limit: this.#settings.templateLimit, stopping: this.#stopping.signal };
     const make = (kvm: boolean) => {
       const driver = new QemuDriver({ launcher: this.#launcher, program, kvm, confined: !this.#settings.unconfined });
-      return { driver, templates: new Templates(this.#paths, driver, this.#stopping.signal) };
+      return { driver, templates: new Templates(this.#paths, driver, options) };
     };
     if (!(await mayOpenKvm())) return { ...make(false), kvm: undefined };
     const underKvm = make(true);

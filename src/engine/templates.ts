@@ -1,7 +1,8 @@
 // Templates: one booted, frozen microVM per kernel, guestd, driver, VMM build, CPU and size, made once and restored by
-// every start. A template is never changed in place; a damaged one is dropped and made again.
+// every start. A template is never changed in place; a damaged one is dropped and made again, and of those that were not
+// used lately only some are kept.
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import type { Driver, MachineSpec, Template } from "../drivers/driver.ts";
@@ -12,36 +13,56 @@ export type Progress = (event: { stage: string; message: string; fraction: numbe
 
 const STAGING = ".staging-";
 const HELLO_MS = 60_000;
+/** How many stay in memory, each with the memory its guest had touched; another is loaded from disk in 0.1 s. */
+const LOADED = 4;
+/** A start that found its template has used it within this time, ms: it is not taken away from under it. */
+const IN_USE_MS = 120_000;
+const KEY_PATTERN = /^[0-9a-f]{64}$/;
+
+export interface TemplateOptions {
+  /** Most templates on disk. */
+  readonly limit: number;
+  /** Ends a boot under way. */
+  readonly stopping?: AbortSignal;
+}
 
 export class Templates {
   readonly #directory: string;
   readonly #driver: Driver;
-  readonly #stopping: AbortSignal | undefined;
+  readonly #options: TemplateOptions;
   readonly #making = new Map<string, Promise<Template>>();
+  /** When each was last asked for, by this daemon: those that may be loaded. Least recent first. */
+  readonly #loaded = new Map<string, number>();
 
-  /** `stopping` ends a boot under way. */
-  constructor(paths: Paths, driver: Driver, stopping?: AbortSignal) {
+  constructor(paths: Paths, driver: Driver, options: TemplateOptions) {
     this.#directory = paths.templates;
     this.#driver = driver;
-    this.#stopping = stopping;
+    this.#options = options;
   }
 
   /** The template of a machine, booted and frozen first where there is none. Callers at once share one boot. */
   async ensure(spec: MachineSpec, progress: Progress): Promise<Template> {
     const key = await this.#keyOf(spec);
     const template = { key, directory: join(this.#directory, key) };
-    if (await exists(template.directory)) return template;
+    if (await touched(template.directory)) {
+      await this.#use(key);
+      return template;
+    }
     let making = this.#making.get(key);
     if (making === undefined) {
       making = this.#make(key, spec).finally(() => this.#making.delete(key));
       this.#making.set(key, making);
     }
     progress({ stage: "template", message: "booting a template, once for this size", fraction: null });
-    return await making;
+    const made = await making;
+    await this.#use(key);
+    await this.#evict();
+    return made;
   }
 
   /** Throws a template away; microVMs that run on it keep their memory. */
   async drop(template: Template): Promise<void> {
+    this.#loaded.delete(template.key);
     await this.#driver.discard(template.key);
     await rm(template.directory, { recursive: true, force: true });
   }
@@ -52,7 +73,7 @@ export class Templates {
     const staging = await this.#stage();
     const key = `probe-${randomBytes(16).toString("hex")}`;
     try {
-      await this.#driver.prepare(key, spec, staging, untilIdle, this.#stopping);
+      await this.#driver.prepare(key, spec, staging, untilIdle, this.#options.stopping);
       const bootMs = Math.round(performance.now() - started);
       await this.#driver.discard(key);
       return { bootMs };
@@ -64,13 +85,39 @@ export class Templates {
   async #make(key: string, spec: MachineSpec): Promise<Template> {
     const staging = await this.#stage();
     try {
-      await this.#driver.prepare(key, spec, staging, untilIdle, this.#stopping);
+      await this.#driver.prepare(key, spec, staging, untilIdle, this.#options.stopping);
       const directory = join(this.#directory, key);
       await rename(staging, directory);
       return { key, directory };
     } catch (error) {
       await rm(staging, { recursive: true, force: true });
       throw error;
+    }
+  }
+
+  /** Notes the use, and lets go of the memory of one that was not used for long. */
+  async #use(key: string): Promise<void> {
+    this.#loaded.delete(key);
+    this.#loaded.set(key, Date.now());
+    if (this.#loaded.size <= LOADED) return;
+    for (const [other, usedAt] of this.#loaded) {
+      if (this.#loaded.size <= LOADED || Date.now() - usedAt < IN_USE_MS) return;
+      this.#loaded.delete(other);
+      await this.#driver.discard(other);
+    }
+  }
+
+  /** Drops the least recently used beyond the limit. The time of a template's directory is that of its last use. */
+  async #evict(): Promise<void> {
+    const found = [];
+    for (const key of await readdir(this.#directory).catch(() => [])) {
+      const directory = join(this.#directory, key);
+      const usedAt = KEY_PATTERN.test(key) ? (await stat(directory).catch(() => undefined))?.mtimeMs : undefined;
+      if (usedAt !== undefined) found.push({ key, directory, usedAt });
+    }
+    found.sort((a, b) => b.usedAt - a.usedAt);
+    for (const old of found.slice(this.#options.limit)) {
+      if (Date.now() - old.usedAt > IN_USE_MS) await this.drop(old);
     }
   }
 
@@ -114,8 +161,10 @@ async function untilIdle(control: Duplex): Promise<void> {
   }
 }
 
-async function exists(path: string): Promise<boolean> {
-  return await stat(path).then(
+/** False when there is none. */
+async function touched(directory: string): Promise<boolean> {
+  const now = new Date();
+  return await utimes(directory, now, now).then(
     () => true,
     () => false,
   );

@@ -34,7 +34,7 @@ export class MachineRoom {
     this.directory = directory;
     this.launcher = launcher;
     this.driver = driver;
-    this.templates = new Templates(paths, driver);
+    this.templates = new Templates(paths, driver, { limit: 8 });
     this.base = base;
     this.spec = spec;
   }
