@@ -1,14 +1,12 @@
 // Bundles src/ into dist/: the command, the daemon and the SDK, sharing chunks, and the SDK's type declarations.
 import { execFileSync } from "node:child_process";
-import { readdir, readFile, rm } from "node:fs/promises";
+import { readdir, rm } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const dist = join(root, "dist");
-
-const { version } = JSON.parse(await readFile(join(root, "package.json"), "utf8")) as { version: string };
 
 const result = await build({
   absWorkingDir: root,
@@ -23,7 +21,6 @@ const result = await build({
   metafile: true,
   minifySyntax: true,
   legalComments: "none",
-  define: { PYRO_VERSION: JSON.stringify(version) },
   // Some dependencies are CommonJS and call require, which a module does not have.
   banner: {
     js: 'import { createRequire as __pyroRequire } from "node:module"; const require = __pyroRequire(import.meta.url);',

@@ -1,10 +1,10 @@
 // A call that streams: events and output as they come, stdin and controls the other way, and for `run` a new
 // connection that takes up where a broken one left off.
-import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { PyroError } from "../errors/error.ts";
 import { type EventOf, type InputOf, OPERATIONS, type OperationName, type OutputOf } from "../operations/table.ts";
 import { CLAIM_MS, type Control, type RequestHead, ToDaemon } from "../wire/protocol.ts";
+import { newVmId } from "../wire/vm-id.ts";
 import { openSocket } from "./connect.ts";
 import { Broken, brokenToError } from "./exchange.ts";
 import { type Received, runSession, type Session } from "./session.ts";
@@ -228,15 +228,6 @@ class OperationStream<N extends OperationName> implements Stream<N> {
         return;
     }
   }
-}
-
-const BASE32 = "abcdefghijklmnopqrstuvwxyz234567";
-
-/** VM_ID_PATTERN: 50 random bits. */
-export function newVmId(): string {
-  let id = "vm_";
-  for (const byte of randomBytes(10)) id += BASE32.charAt(byte & 31);
-  return id;
 }
 
 /** Errors: INVALID_INPUT. For faces that were given something that is neither text nor bytes. */

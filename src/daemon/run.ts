@@ -1,5 +1,6 @@
 // Serves one connection of a run: its progress, its output from the cursor that the client has, its stdin, and the
 // client's signals. A run may see several connections; it belongs to the engine, not to any of them.
+import { orAborted } from "../abort/or-aborted.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { HostProcess } from "../engine/process.ts";
 import type { Run } from "../engine/run.ts";
@@ -209,23 +210,17 @@ async function steer(run: Run, control: Exclude<Control, { type: "cancel" }>): P
   }
 }
 
+/** Rejects as the promise does, or with `stop`'s reason. */
 async function race(
   promise: Promise<unknown>,
   wait: AbortSignal | undefined,
   stop: AbortSignal,
 ): Promise<"done" | "waited"> {
-  stop.throwIfAborted();
-  return await new Promise((resolve, reject) => {
-    const onWait = () => resolve("waited");
-    const onStop = () => reject(stop.reason);
-    promise
-      .then(() => resolve("done"), reject)
-      .finally(() => {
-        wait?.removeEventListener("abort", onWait);
-        stop.removeEventListener("abort", onStop);
-      });
-    if (wait?.aborted) onWait();
-    wait?.addEventListener("abort", onWait, { once: true });
-    stop.addEventListener("abort", onStop, { once: true });
-  });
+  try {
+    await orAborted(promise, wait === undefined ? stop : AbortSignal.any([stop, wait]));
+    return "done";
+  } catch (thrown) {
+    if (wait?.aborted && thrown === wait.reason) return "waited";
+    throw thrown;
+  }
 }

@@ -3,11 +3,11 @@
 import { unlink } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { z } from "zod";
 import { type Engine, removeSocketDirectories } from "../engine/engine.ts";
 import type { Paths } from "../engine/paths.ts";
 import { PyroError } from "../errors/error.ts";
 import { installation } from "../host/installation.ts";
+import { parseInput, unknownKeys } from "../operations/check.ts";
 import { OPERATIONS, type OperationName } from "../operations/table.ts";
 import { type DaemonStatus, decodeJson, PROTOCOL, type RequestHead, ToClient, ToDaemon } from "../wire/protocol.ts";
 import { STREAMING, UNARY } from "./dispatch.ts";
@@ -105,7 +105,7 @@ async function unary(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const input = parseInput(name, await readJson(request));
+  const input = checkedInput(name, await readJson(request));
   const gone = whenGone(response);
   const handler = UNARY[name] as (engine: Engine, input: unknown, signal: AbortSignal) => Promise<unknown>;
   replyJson(response, await handler(engine, input, gone));
@@ -125,7 +125,7 @@ async function stream(
   const head = decodeJson(first) as RequestHead;
   const reply = new Reply(response);
   try {
-    const input = parseInput(name, head.input);
+    const input = checkedInput(name, head.input);
     const handler = STREAMING[name] as (
       engine: Engine,
       input: unknown,
@@ -146,14 +146,15 @@ async function stream(
   }
 }
 
-function parseInput(name: OperationName, value: unknown): unknown {
-  const parsed = (OPERATIONS[name].input as z.ZodObject).safeParse(value);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  const where = issue?.path.join(".") ?? "";
-  throw new PyroError("INVALID_INPUT", `${where === "" ? "The input" : where}: ${issue?.message ?? "is not valid"}.`, {
-    details: { issues: parsed.error.issues.map(({ path, message }) => ({ path: path.join("."), message })) },
-  });
+function checkedInput(name: OperationName, value: unknown): unknown {
+  const row = OPERATIONS[name];
+  const [surplus] = unknownKeys(row, value);
+  if (surplus === undefined) return parseInput(row, value);
+  // Every face has refused what its own row does not have, so this one's row has more than ours.
+  throw new PyroError(
+    "DAEMON_INCOMPATIBLE",
+    `This daemon is pyro ${installation().version}, and its ${name} knows no ${surplus}.`,
+  );
 }
 
 function isOperation(name: string): name is OperationName {

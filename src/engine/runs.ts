@@ -1,13 +1,14 @@
 // All runs of a daemon: begun, found again by a client that lost its connection, taken up after another daemon, and
 // ended when nobody claims them.
-import { randomBytes } from "node:crypto";
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { orAborted } from "../abort/or-aborted.ts";
 import { adoptMachine } from "../drivers/adopt.ts";
 import { PyroError } from "../errors/error.ts";
 import type { Launcher } from "../launcher/launcher.ts";
 import type { OutputOf, ParsedInputOf } from "../operations/table.ts";
-import { CLAIM_MS, VM_ID_PATTERN } from "../wire/protocol.ts";
+import { CLAIM_MS } from "../wire/protocol.ts";
+import { newVmId, VM_ID_PATTERN } from "../wire/vm-id.ts";
 import { MicroVm } from "./microvm.ts";
 import { readRecord } from "./records.ts";
 import { DEFAULT_RESULT_BYTES, parseCursor, withOutput, withoutOutput } from "./result.ts";
@@ -17,7 +18,6 @@ import { RUN_SCHEMA_VERSION, Run, type RunContext, type RunRecord, type RunReque
 const KEPT_MS = 10 * 60_000;
 /** How much longer than asked a read may take: an exit follows its output within this, ms. */
 const READ_GRACE_MS = 500;
-const ID_LETTERS = "abcdefghijklmnopqrstuvwxyz234567";
 
 interface Entry {
   readonly run: Run;
@@ -211,15 +211,7 @@ export class Runs {
   }
 }
 
-function newVmId(): string {
-  return `vm_${[...randomBytes(10)].map((byte) => ID_LETTERS[byte % ID_LETTERS.length]).join("")}`;
-}
-
+/** Never rejects: when the promise has ended, however, or the signal has aborted. */
 async function settled(promise: Promise<unknown>, signal: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const done = () => resolve();
-    promise.then(done, done);
-    if (signal.aborted) done();
-    else signal.addEventListener("abort", done, { once: true });
-  });
+  await orAborted(promise, signal).catch(() => {});
 }

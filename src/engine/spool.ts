@@ -6,6 +6,7 @@
 // as much.
 import { type FileHandle, mkdir, open, readdir, truncate, unlink } from "node:fs/promises";
 import { join } from "node:path";
+import { orAborted } from "../abort/or-aborted.ts";
 
 const SEGMENT_BYTES = 4 << 20;
 /** Most bytes kept of one process, across segments. */
@@ -278,14 +279,4 @@ async function measure(segment: Segment): Promise<{ end: bigint; bytes: number }
     bytes = record.offset;
   }
   return { end, bytes };
-}
-
-function orAborted(promise: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
-  if (signal === undefined) return promise;
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(signal.reason);
-    const onAbort = () => reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
-  });
 }

@@ -1,5 +1,6 @@
 // One piece of work for several waiters: the first starts it, later ones join it, and it is aborted only when all
 // of them have gone.
+import { orAborted } from "../abort/or-aborted.ts";
 import type { BuildProgress, OnProgress } from "./progress.ts";
 
 interface Running {
@@ -37,7 +38,7 @@ export class SharedWork {
     running.listeners.add(listener);
     if (running.last) onProgress(running.last);
     try {
-      return (await raceAbort(running.result, signal)) as T;
+      return (await orAborted(running.result, signal)) as T;
     } finally {
       running.listeners.delete(listener);
       if (running.listeners.size === 0) running.controller.abort();
@@ -59,19 +60,5 @@ export class SharedWork {
     const running: Running = { result, controller, listeners, last: undefined };
     this.#running.set(key, running);
     return running;
-  }
-}
-
-async function raceAbort<T>(result: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return await result;
-  let abort: (() => void) | undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    abort = () => reject(signal.reason);
-    signal.addEventListener("abort", abort, { once: true });
-  });
-  try {
-    return await Promise.race([result, aborted]);
-  } finally {
-    if (abort) signal.removeEventListener("abort", abort);
   }
 }

@@ -4,6 +4,7 @@
 import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Client, ConnectError, createClient } from "@connectrpc/connect";
+import { orAborted } from "../abort/or-aborted.ts";
 import { PyroError } from "../errors/error.ts";
 import { GuestService, type ReadOutputResponse } from "../gen/pyro/guest/v1/guest_pb.js";
 import { RpcSession } from "../rpc/session.ts";
@@ -155,7 +156,7 @@ export class GuestClient {
         if (this.#connected === opening) this.#connected = undefined;
       });
     }
-    return await raceAbort(this.#connected, signal);
+    return await orAborted(this.#connected, signal);
   }
 
   async #start(): Promise<Connected> {
@@ -203,12 +204,4 @@ function isLinkFailure(error: unknown): boolean {
 
 function unresponsive(ms: number, cause: unknown): PyroError {
   return new PyroError("GUEST_UNRESPONSIVE", `The guest did not answer within ${ms / 1000} s.`, { cause });
-}
-
-function raceAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
-  });
 }

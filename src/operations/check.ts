@@ -14,16 +14,13 @@ export function parseInput<Row extends Operation>(
   input: unknown,
   label: (key: string) => string = (key) => key,
 ): z.output<Row["input"]> {
-  const known = Object.keys(row.input.shape);
-  if (typeof input === "object" && input !== null && !Array.isArray(input)) {
-    for (const key of Object.keys(input)) {
-      if (known.includes(key)) continue;
-      const near = nearest(label(key), known.map(label));
-      const guess = near.length > 0 ? ` Did you mean ${near.join(" or ")}?` : "";
-      throw new PyroError("INVALID_INPUT", `${row.name} takes no ${label(key)}.${guess}`, {
-        details: { issues: [{ path: key, message: "unknown key" }] },
-      });
-    }
+  const [surplus] = unknownKeys(row, input);
+  if (surplus !== undefined) {
+    const near = nearest(label(surplus), Object.keys(row.input.shape).map(label));
+    const guess = near.length > 0 ? ` Did you mean ${near.join(" or ")}?` : "";
+    throw new PyroError("INVALID_INPUT", `${row.name} takes no ${label(surplus)}.${guess}`, {
+      details: { issues: [{ path: surplus, message: "unknown key" }] },
+    });
   }
   const parsed = row.input.safeParse(input);
   if (parsed.success) return parsed.data as z.output<Row["input"]>;
@@ -36,4 +33,10 @@ export function parseInput<Row extends Operation>(
   throw new PyroError("INVALID_INPUT", `${told.join("; ")}.`, {
     details: { issues: issues.map(({ path, message }) => ({ path: path.join("."), message })) },
   });
+}
+
+/** Keys of an input that its row does not have. */
+export function unknownKeys(row: Operation, input: unknown): string[] {
+  if (typeof input !== "object" || input === null || Array.isArray(input)) return [];
+  return Object.keys(input).filter((key) => !Object.hasOwn(row.input.shape, key));
 }

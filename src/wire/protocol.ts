@@ -54,7 +54,7 @@ export const HEARTBEAT_MS = 5000;
 export interface RequestHead {
   readonly input: unknown;
   /**
-   * Chosen by the client for `run` (VM_ID_PATTERN): the same id sent again never runs the command again, it takes
+   * Chosen by the client for `run` (see vm-id.ts): the same id sent again never runs the command again, it takes
    * up the run where `resume` says.
    */
   readonly vm_id?: string;
@@ -74,8 +74,6 @@ export interface RequestHead {
 
 /** How long a run waits for its client to come back, ms. */
 export const CLAIM_MS = 60_000;
-
-export const VM_ID_PATTERN = /^vm_[a-z2-7]{10}$/;
 
 /** `cancel` ends the run at once: its whole tree is killed and the reply is an Error frame CANCELLED. */
 export type Control =

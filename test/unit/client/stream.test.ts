@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { test } from "node:test";
 import { call, daemonStatus, stopDaemon } from "../../../src/client/call.ts";
-import { newVmId, openStream } from "../../../src/client/stream.ts";
+import { openStream } from "../../../src/client/stream.ts";
 import { PyroError } from "../../../src/errors/error.ts";
-import { ToClient, ToDaemon, VM_ID_PATTERN } from "../../../src/wire/protocol.ts";
+import { ToClient, ToDaemon } from "../../../src/wire/protocol.ts";
+import { newVmId, VM_ID_PATTERN } from "../../../src/wire/vm-id.ts";
 import { Conversation, greet, listen, runOutput, temporaryHome } from "./fake-daemon.ts";
 
 function withCode(code: string) {

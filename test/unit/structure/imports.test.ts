@@ -9,6 +9,7 @@ const MAX_LINES = 420;
 
 /** What each part may import of the others. A path names one module. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  abort: [],
   errors: [],
   operations: ["errors"],
   wire: [],
@@ -18,11 +19,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   cli: ["client", "errors", "host", "mcp/server.ts", "operations"],
   sdk: ["client", "errors", "host", "operations"],
   mcp: ["client", "errors", "host", "operations"],
-  daemon: ["engine", "errors", "host", "operations", "wire"],
-  engine: ["drivers", "environments", "errors", "gen", "guest", "host", "launcher", "operations", "wire"],
-  environments: ["engine/paths.ts", "errors", "host"],
+  daemon: ["abort", "engine", "errors", "host", "operations", "wire"],
+  engine: ["abort", "drivers", "environments", "errors", "gen", "guest", "host", "launcher", "operations", "wire"],
+  environments: ["abort", "engine/paths.ts", "errors", "host"],
   drivers: ["errors", "guest", "host", "launcher"],
-  guest: ["errors", "gen", "rpc"],
+  guest: ["abort", "errors", "gen", "rpc"],
   launcher: ["errors", "gen", "rpc"],
   rpc: [],
 };
