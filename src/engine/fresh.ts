@@ -3,14 +3,13 @@
 import { rm } from "node:fs/promises";
 import { type Drives, TemplateDamaged } from "../drivers/driver.ts";
 import { formatDisk } from "../environments/disk.ts";
-import { type Identity, MicroVm } from "./microvm.ts";
+import { MicroVm } from "./microvm.ts";
 import type { Prepared } from "./preparation.ts";
 import type { Progress } from "./templates.ts";
 
 export interface FreshOptions {
   /** The launcher's name for it, unique. */
   readonly machineId: string;
-  readonly identity: Identity;
   /** Where its writable disk is made; nothing may be there. Removed again on failure. */
   readonly diskPath: string;
   readonly signal: AbortSignal;
@@ -28,13 +27,13 @@ export async function startFresh(prepared: Prepared, options: FreshOptions, prog
   const start = { drives, baseType: environment.baseType, ephemeral: true, signal };
   try {
     try {
-      return await MicroVm.start(driver, prepared.template, spec, options.machineId, options.identity, start);
+      return await MicroVm.start(driver, prepared.template, spec, options.machineId, start);
     } catch (error) {
       if (!(error instanceof TemplateDamaged)) throw error;
       progress({ stage: "template", message: "the template was damaged; booting it anew", fraction: null });
       await templates.drop(prepared.template);
       const template = await templates.ensure(spec, progress);
-      return await MicroVm.start(driver, template, spec, options.machineId, options.identity, start);
+      return await MicroVm.start(driver, template, spec, options.machineId, start);
     }
   } catch (error) {
     await rm(diskPath, { force: true });

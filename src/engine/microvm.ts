@@ -14,14 +14,14 @@ const CLOCK_MS = 10_000;
 const ENTROPY_BYTES = 64;
 
 /** What makes a microVM this one and no other of its template. */
-export interface Identity {
+interface Identity {
   readonly hostname: string;
   /** 32 hexadecimal digits. */
   readonly machineId: string;
 }
 
-export function newIdentity(vmId: string): Identity {
-  return { hostname: vmId.replaceAll("_", "-"), machineId: randomBytes(16).toString("hex") };
+export function newIdentity(): Identity {
+  return { hostname: `pyro-${randomBytes(4).toString("hex")}`, machineId: randomBytes(16).toString("hex") };
 }
 
 export class MicroVm {
@@ -34,7 +34,8 @@ export class MicroVm {
     this.guest = new GuestClient((signal) => machine.openPort("control", signal));
     // Calls under way must not wait for a deadline when the VMM has gone.
     machine.ended.then((why) => this.#lost(why));
-    this.#clock = setInterval(() => void this.#setClock(), CLOCK_EVERY_MS);
+    // A failure shows in the next call that matters.
+    this.#clock = setInterval(() => void this.check().catch(() => {}), CLOCK_EVERY_MS);
     this.#clock.unref();
   }
 
@@ -44,13 +45,12 @@ export class MicroVm {
     template: Template,
     spec: MachineSpec,
     vmId: string,
-    identity: Identity,
     options: { drives: Drives; baseType: string; ephemeral: boolean; signal: AbortSignal },
   ): Promise<MicroVm> {
     const machine = await driver.restore(template, spec, vmId, options);
     const vm = new MicroVm(machine);
     try {
-      await vm.identify(identity, options.signal);
+      await vm.#identify(newIdentity(), options.signal);
       await vm.#mount(options.baseType, options.signal);
       return vm;
     } catch (error) {
@@ -78,8 +78,7 @@ export class MicroVm {
     this.machine.release();
   }
 
-  /** Gives it an identity: after the restore, and again when one that lay in the pool becomes somebody's. */
-  async identify(identity: Identity, signal: AbortSignal): Promise<void> {
+  async #identify(identity: Identity, signal: AbortSignal): Promise<void> {
     await this.guest.call(
       (calls, options) =>
         calls.identify(
@@ -126,11 +125,10 @@ export class MicroVm {
     await this.guest.call((calls, options) => calls.mountRoot({ baseType }, options), { timeoutMs: READY_MS, signal });
   }
 
-  /** Laptops sleep, and a paused microVM falls behind. A failure shows in the next call that matters. */
-  async #setClock(): Promise<void> {
-    await this.guest
-      .call((calls, options) => calls.setClock({ unixNanoseconds: nowNanoseconds() }, options), { timeoutMs: CLOCK_MS })
-      .catch(() => {});
+  /** Rejects when it does not answer; its clock is right afterwards: laptops sleep, and a paused microVM falls behind. */
+  async check(signal?: AbortSignal): Promise<void> {
+    const options = { timeoutMs: CLOCK_MS, ...(signal ? { signal } : {}) };
+    await this.guest.call((calls, call) => calls.setClock({ unixNanoseconds: nowNanoseconds() }, call), options);
   }
 
   #lost(why: string): void {

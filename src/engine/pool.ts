@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { hostMemory } from "../host/resources.ts";
 import { startFresh } from "./fresh.ts";
 import { MEMORY_RESERVE_MIB } from "./limits.ts";
-import { type MicroVm, newIdentity } from "./microvm.ts";
+import type { MicroVm } from "./microvm.ts";
 import type { Prepared } from "./preparation.ts";
 
 /** Starts come in bursts: filling waits until none has begun for this long, ms. */
@@ -37,6 +37,7 @@ interface Filling {
 export class Pool {
   readonly #directory: string;
   readonly #size: number;
+  readonly #hostMemory: typeof hostMemory;
   #wanted: Prepared | undefined;
   #idle: Idle[] = [];
   #filling: Filling | undefined;
@@ -49,9 +50,10 @@ export class Pool {
   #closed = false;
 
   /** `directory` holds the disks of idle microVMs; `size` 0 switches the pool off. */
-  constructor(directory: string, size: number) {
+  constructor(directory: string, size: number, memory = hostMemory) {
     this.#directory = directory;
     this.#size = size;
+    this.#hostMemory = memory;
   }
 
   get size(): number {
@@ -71,7 +73,7 @@ export class Pool {
 
   /**
    * A microVM that is ready for this, its disk moved to `diskPath`; undefined when there is none. It is the caller's,
-   * under the name and identity it was filled with. Never rejects.
+   * under the launcher's name and the identity it was filled with. Never rejects.
    */
   async take(prepared: Prepared, diskPath: string): Promise<MicroVm | undefined> {
     for (;;) {
@@ -174,7 +176,7 @@ export class Pool {
     if (prepared === undefined) return;
     // Those of another environment or size make room first.
     await this.#endAll((idle) => idle.key !== prepared.key);
-    if (!(await hasRoomFor(prepared.shape.memMib))) {
+    if ((await this.#spareMib()) < prepared.shape.memMib) {
       this.#failures = FAILURES;
       return;
     }
@@ -190,7 +192,7 @@ export class Pool {
     try {
       await mkdir(directory, { mode: 0o700 });
       const diskPath = join(directory, "disk.ext4");
-      const options = { machineId, identity: newIdentity(machineId), diskPath, signal: filling.stop.signal };
+      const options = { machineId, diskPath, signal: filling.stop.signal };
       const idle = { key: prepared.key, vm: await startFresh(prepared, options, () => {}), directory };
       filling.mounted.resolve(idle);
       if (!filling.claimed) await this.#keep(idle, filling);
@@ -243,12 +245,11 @@ export class Pool {
   }
 
   async #yieldToPressure(): Promise<void> {
-    if (this.#idle.length === 0) return;
-    const { availableMib } = await hostMemory();
-    if (availableMib < MEMORY_RESERVE_MIB + PRESSURE_MARGIN_MIB) await this.drain();
+    if (this.#idle.length > 0 && (await this.#spareMib()) < 0) await this.drain();
   }
-}
 
-async function hasRoomFor(memMib: number): Promise<boolean> {
-  return (await hostMemory()).availableMib - MEMORY_RESERVE_MIB - PRESSURE_MARGIN_MIB > memMib;
+  /** What the host has beyond what is to stay free for itself and for the next run, MiB. */
+  async #spareMib(): Promise<number> {
+    return (await this.#hostMemory()).availableMib - MEMORY_RESERVE_MIB - PRESSURE_MARGIN_MIB;
+  }
 }

@@ -3,14 +3,17 @@ import { randomBytes } from "node:crypto";
 import { open, readFile, rename, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
 
-/** Writes a record so that a crash at any moment leaves the old or the new one. Mode 0600. */
-export async function writeRecord(path: string, value: unknown): Promise<void> {
+/**
+ * Writes a record so that a crash of this program at any moment leaves the old or the new one; when `durable`, a crash
+ * of the host too. Mode 0600.
+ */
+export async function writeRecord(path: string, value: unknown, { durable = true } = {}): Promise<void> {
   const beside = `${path}.${randomBytes(6).toString("hex")}.tmp`;
   try {
     const file = await open(beside, "wx", 0o600);
     try {
       await file.writeFile(`${JSON.stringify(value, null, 2)}\n`);
-      await file.sync();
+      if (durable) await file.sync();
     } finally {
       await file.close();
     }
@@ -19,7 +22,7 @@ export async function writeRecord(path: string, value: unknown): Promise<void> {
     await unlink(beside).catch(() => {});
     throw error;
   }
-  await syncDirectory(dirname(path));
+  if (durable) await syncDirectory(dirname(path));
 }
 
 /** Reads a record; undefined when there is none. Throws on anything that is not JSON. */

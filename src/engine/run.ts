@@ -6,7 +6,7 @@ import { PyroError } from "../errors/error.ts";
 import type { EventOf, ParsedInputOf } from "../operations/table.ts";
 import { startFresh } from "./fresh.ts";
 import { checkDisk, checkMemory, checkSize } from "./limits.ts";
-import { type Identity, type MicroVm, newIdentity } from "./microvm.ts";
+import type { MicroVm } from "./microvm.ts";
 import type { Paths } from "./paths.ts";
 import type { Pool } from "./pool.ts";
 import type { Preparation, Prepared } from "./preparation.ts";
@@ -49,7 +49,6 @@ export interface RunRecord {
   readonly machine_id: string;
   readonly stage: Stage;
   readonly attached: boolean;
-  readonly identity: Identity;
   readonly process: ProcessSpec;
   readonly started_at: string | null;
   readonly end: ProcessEnd | null;
@@ -59,8 +58,10 @@ export class Run {
   readonly vmId: string;
   /** The process, once it was started. Rejects with a PyroError when it could not be. */
   readonly started: Promise<HostProcess | undefined>;
-  /** How it ended, with all output in the spool and the microVM gone. */
+  /** How it ended, with all output in the spool. */
   readonly ended: Promise<ProcessEnd>;
+  /** Resolves when its microVM and its disk are gone too, a moment after the end: nobody waits for that. */
+  readonly gone: Promise<void>;
   readonly #directory: string;
   readonly #context: RunContext;
   readonly #cancelling = new AbortController();
@@ -80,7 +81,10 @@ export class Run {
     this.started = begin(this);
     this.started.catch(() => this.#settlePreparing());
     this.ended = this.#follow();
-    this.ended.catch(() => {});
+    this.gone = this.ended.then(
+      () => this.#clear(),
+      () => this.#clear(),
+    );
   }
 
   /** Begins a run; everything that may fail does so in `started` and `ended`. */
@@ -91,7 +95,6 @@ export class Run {
       machine_id: request.vmId,
       stage: "preparing",
       attached: request.attached,
-      identity: newIdentity(request.vmId),
       process: specOf(request),
       started_at: null,
       end: null,
@@ -161,8 +164,9 @@ export class Run {
     await this.#spool?.close();
   }
 
-  /** Removes what is left on disk. Call when it has ended. */
+  /** Removes what is left on disk, once it is gone. */
   async remove(): Promise<void> {
+    await this.gone;
     await rm(this.#directory, { recursive: true, force: true });
   }
 
@@ -197,12 +201,12 @@ export class Run {
     }
   }
 
-  /** One that lies ready, made this run's own. One that turns out not to answer is no reason to fail: nothing ran yet. */
+  /** One that lies ready. One that turns out not to answer is no reason to fail: nothing ran yet. */
   async #fromPool(prepared: Prepared): Promise<MicroVm | undefined> {
     const vm = await this.#context.pool.take(prepared, this.#diskPath);
     if (vm === undefined) return undefined;
     try {
-      await vm.identify(this.#record.identity, this.#cancelling.signal);
+      await vm.check(this.#cancelling.signal);
       return vm;
     } catch (error) {
       await vm.kill();
@@ -220,9 +224,8 @@ export class Run {
       await checkMemory(input);
     });
     const { vmId: machineId } = this;
-    const { identity } = this.#record;
     const signal = this.#cancelling.signal;
-    return await startFresh(prepared, { machineId, identity, diskPath: this.#diskPath, signal }, progress);
+    return await startFresh(prepared, { machineId, diskPath: this.#diskPath, signal }, progress);
   }
 
   async #takeUp(vm: MicroVm | undefined): Promise<HostProcess | undefined> {
@@ -275,10 +278,14 @@ export class Run {
     } catch (error) {
       throw this.#cancelling.signal.aborted ? this.#cancelling.signal.reason : error;
     } finally {
-      await this.#vm?.kill().catch(() => {});
-      await rm(this.#diskPath, { force: true });
       await this.#spool?.finish();
     }
+  }
+
+  /** Never rejects: what cannot be removed goes with the next daemon's start, which finds it without a microVM. */
+  async #clear(): Promise<void> {
+    await this.#vm?.kill().catch(() => {});
+    await rm(this.#diskPath, { force: true }).catch(() => {});
   }
 
   #tell(event: EventOf<"run">): void {
@@ -287,7 +294,8 @@ export class Run {
 
   async #save(record: RunRecord): Promise<void> {
     this.#record = record;
-    await writeRecord(join(this.#directory, "run.json"), record);
+    // Not synced: a run does not outlive its host.
+    await writeRecord(join(this.#directory, "run.json"), record, { durable: false });
   }
 }
 

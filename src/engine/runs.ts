@@ -198,12 +198,8 @@ export class Runs {
     if (this.#entries.get(entry.run.vmId) !== entry) return;
     this.#entries.delete(entry.run.vmId);
     entry.run.cancel(reason);
-    const closing = entry.run.ended
-      .then(
-        () => {},
-        () => {},
-      )
-      .then(() => entry.run.remove())
+    const closing = entry.run
+      .remove()
       // What cannot be removed is removed by the next daemon, which finds it without a microVM.
       .catch(() => {});
     this.#closing.add(closing);

@@ -23,7 +23,7 @@ test(`one disk through ${ROUNDS} rounds of restore, attach, write and kill is cl
     const vmId = `round-${round}`;
     const machine = await room.restore(vmId, { path: disk, mib: 256 });
     const guest = new GuestClient((signal) => machine.openPort("control", signal));
-    await room.ready(guest, vmId);
+    await room.ready(guest);
     // What every earlier round synced is there; what this one writes last is cut by the kill.
     const script = `n=$(cat /workspace/rounds 2>/dev/null | wc -l); echo $n; echo ${round} >>/workspace/rounds; sync; head -c 5000000 /dev/urandom >/workspace/torn-${round}`;
     const { code, stdout } = await exec(guest, "proc_1", ["sh", "-c", script]);
@@ -41,7 +41,7 @@ test("aux attached after a restore can be read, and bytes echo on net", { timeou
   await formatDisk(disk, 256);
   const machine = await room.restore("aux", { path: disk, mib: 256 });
   const guest = new GuestClient((signal) => machine.openPort("control", signal));
-  await room.ready(guest, "aux");
+  await room.ready(guest);
   const content = randomBytes(3 * 2 ** 20);
   const aux = join(room.directory, "aux.img");
   await writeFile(aux, content, { mode: 0o600 });

@@ -40,7 +40,7 @@ test(`${DROPS} drops at seeded bytes: counters and outputs are exact`, { timeout
       ? cutAfter(session, 1 + Math.floor(random() * MOST_BYTES_BETWEEN), () => drops++)
       : session;
   });
-  await room.ready(guest, "drops");
+  await room.ready(guest);
   dropping = true;
   current?.destroy();
   let commands = 0;

@@ -7,6 +7,7 @@ import { QemuDriver } from "../../src/drivers/qemu/driver.ts";
 import { makeDirectories } from "../../src/engine/engine.ts";
 import { newIdentity } from "../../src/engine/microvm.ts";
 import { type Paths, pathsFor } from "../../src/engine/paths.ts";
+import type { Prepared } from "../../src/engine/preparation.ts";
 import { Templates } from "../../src/engine/templates.ts";
 import { EnvironmentStore, type InstalledEnvironment } from "../../src/environments/store.ts";
 import type { GuestClient } from "../../src/guest/client.ts";
@@ -79,13 +80,21 @@ export class MachineRoom {
   }
 
   /** Identity and root file system, as the engine does it. */
-  async ready(guest: GuestClient, vmId: string): Promise<void> {
-    const { hostname, machineId } = newIdentity(vmId);
+  async ready(guest: GuestClient): Promise<void> {
+    const { hostname, machineId } = newIdentity();
     const options = { timeoutMs: 60_000 };
     const entropy = crypto.getRandomValues(new Uint8Array(64));
     const unixNanoseconds = BigInt(Date.now()) * 1_000_000n;
     await guest.call((calls, call) => calls.identify({ hostname, machineId, unixNanoseconds, entropy }, call), options);
     await guest.call((calls, call) => calls.mountRoot({ baseType: "squashfs" }, call), options);
+  }
+
+  /** What the engine starts microVMs from. */
+  async prepared(): Promise<Prepared> {
+    const template = await this.template();
+    const shape = { environment: "debian:12", vcpuCount: this.spec.vcpuCount, memMib: this.spec.memMib, diskMib: 1024 };
+    const { spec, driver, templates, base: environment } = this;
+    return { shape, spec, environment, driver, templates, template, key: template.key };
   }
 
   async scratch(name: string): Promise<string> {
