@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 export PATH
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check clean
+.PHONY: help setup demo test check bench clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,9 @@ test: setup ## Set up and run every test
 
 check: setup ## Types, lint, format, structure and stale documentation, in seconds
 	@scripts/check
+
+bench: setup ## Measure every figure that is promised, beside other sandboxes (10 minutes; on an idle machine)
+	@scripts/bench
 
 clean: ## Remove everything that was built (not node_modules, not environments)
 	rm -rf dist src/gen go/gen

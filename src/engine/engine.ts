@@ -19,6 +19,7 @@ export class Engine {
   readonly environments: EnvironmentStore;
   readonly runs: Runs;
   readonly pool: Pool;
+  readonly preparation: Preparation;
   readonly doctor: Doctor;
   readonly #launcher: Launcher;
   readonly #acceleration: Acceleration;
@@ -35,8 +36,8 @@ export class Engine {
     const acceleration = new Acceleration(paths, this.#launcher, settings);
     this.#acceleration = acceleration;
     this.pool = new Pool(paths.pool, settings.poolSize);
-    const preparation = new Preparation(this.environments, acceleration);
-    this.runs = new Runs({ paths, preparation, pool: this.pool }, this.#launcher);
+    this.preparation = new Preparation(this.environments, acceleration);
+    this.runs = new Runs({ paths, preparation: this.preparation, pool: this.pool }, this.#launcher);
     this.doctor = new Doctor({ paths, settings, environments: this.environments, acceleration });
   }
 
