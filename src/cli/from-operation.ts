@@ -1,6 +1,6 @@
 // A row of the table as a command: its flags, help and arguments, and the way back from what was typed to an input.
 import { Argument, Command, Option } from "commander";
-import { z } from "zod";
+import * as z from "zod";
 import { PyroError } from "../errors/error.ts";
 import { parseInput } from "../operations/check.ts";
 import type { CliShape, Operation } from "../operations/define.ts";

@@ -1,7 +1,8 @@
 // A call that does not stream: input out, output back. And the daemon's own two: status and stop.
 import { setTimeout as sleep } from "node:timers/promises";
 import { PyroError } from "../errors/error.ts";
-import { type InputOf, OPERATIONS, type OperationName, type OutputOf } from "../operations/table.ts";
+import { FACTS } from "../operations/facts.ts";
+import type { InputOf, OperationName, OutputOf } from "../operations/table.ts";
 import type { DaemonStatus } from "../wire/protocol.ts";
 import { openSocket } from "./connect.ts";
 import { Broken, brokenToError, checkProtocol, errorFrom, exchange, readJson } from "./exchange.ts";
@@ -32,7 +33,7 @@ export async function call<N extends OperationName>(
   try {
     return (await ask()) as OutputOf<N>;
   } catch (thrown) {
-    if (!(thrown instanceof Broken) || !OPERATIONS[operation].effect.idempotent) {
+    if (!(thrown instanceof Broken) || !FACTS[operation].effect.idempotent) {
       throw brokenToError(thrown, where.paths.daemonSocket);
     }
   }

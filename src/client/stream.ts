@@ -2,7 +2,8 @@
 // connection that takes up where a broken one left off.
 import { setTimeout as sleep } from "node:timers/promises";
 import { PyroError } from "../errors/error.ts";
-import { type EventOf, type InputOf, OPERATIONS, type OperationName, type OutputOf } from "../operations/table.ts";
+import { FACTS } from "../operations/facts.ts";
+import type { EventOf, InputOf, OperationName, OutputOf } from "../operations/table.ts";
 import { CLAIM_MS, type Control, type RequestHead, ToDaemon } from "../wire/protocol.ts";
 import { newVmId } from "../wire/vm-id.ts";
 import { openSocket } from "./connect.ts";
@@ -84,7 +85,7 @@ class OperationStream<N extends OperationName> implements Stream<N> {
     this.#input = input;
     this.#options = options;
     this.#terminal = options.terminal;
-    this.#resumable = "stdin" in OPERATIONS[operation];
+    this.#resumable = FACTS[operation].stdin;
     this.vmId = this.#resumable ? newVmId() : undefined;
     if (!options.stdin) this.#stdin.close();
     this.result = this.#abortable();
@@ -166,7 +167,7 @@ class OperationStream<N extends OperationName> implements Stream<N> {
     // A run's command never runs twice: its id makes a second request a continuation.
     const connections = this.#breaks + 1;
     if (this.#resumable) return connections < CONNECTIONS.resumed && Date.now() - this.#lastProgress < CLAIM_MS;
-    return OPERATIONS[this.#operation].effect.idempotent && connections < CONNECTIONS.repeated;
+    return FACTS[this.#operation].effect.idempotent && connections < CONNECTIONS.repeated;
   }
 
   async #once(ended: AbortSignal): Promise<unknown> {

@@ -1,5 +1,5 @@
 // Rows about environments: the base images that microVMs start from.
-import { z } from "zod";
+import * as z from "zod";
 import { defineOperation } from "./define.ts";
 import * as f from "./fields.ts";
 

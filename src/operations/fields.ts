@@ -1,5 +1,5 @@
 // Fields that more than one row has: one schema, one description, one limit each.
-import { z } from "zod";
+import * as z from "zod";
 
 export const DEFAULT_ENVIRONMENT = "debian:12";
 export const DEFAULT_VCPU_COUNT = 1;

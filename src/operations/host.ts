@@ -1,5 +1,5 @@
 // Rows about this host rather than a microVM.
-import { z } from "zod";
+import * as z from "zod";
 import { defineOperation } from "./define.ts";
 import { envEvent } from "./environment.ts";
 

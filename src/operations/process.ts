@@ -1,5 +1,5 @@
 // Rows about processes: `run`, which makes a microVM for one command, and reading what a process printed.
-import { z } from "zod";
+import * as z from "zod";
 import { defineOperation } from "./define.ts";
 import * as f from "./fields.ts";
 

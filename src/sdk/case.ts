@@ -1,6 +1,6 @@
 // snake_case of the table to camelCase of TypeScript and back: in types, and at run time along a row's schema, so
 // that the keys of records (an environment's variables) are left alone.
-import { z } from "zod";
+import * as z from "zod";
 
 export type CamelKey<Key extends string> = Key extends `${infer Head}_${infer Tail}`
   ? `${Head}${Capitalize<CamelKey<Tail>>}`

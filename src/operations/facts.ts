@@ -1,0 +1,49 @@
+// What is known of each row without its schemas: plain data. Schemas take milliseconds each to make, and a command line
+// needs none of them to print its help, complete a word or send a request: so the bundle holds this module's value and
+// not the table (scripts/build.ts works it out). From source it is worked out here.
+import * as z from "zod";
+import type { CliShape, Effect, Operation } from "./define.ts";
+import { OPERATIONS, type OperationName } from "./table.ts";
+
+/** One key of an input, as JSON Schema says it. */
+export interface Property {
+  readonly type?: string;
+  readonly description?: string;
+  readonly default?: unknown;
+  readonly enum?: readonly unknown[];
+  readonly additionalProperties?: unknown;
+}
+
+export interface Facts {
+  readonly name: OperationName;
+  readonly summary: string;
+  readonly effect: Effect;
+  /** Bytes may be sent to it while it runs; it is taken up again when the connection breaks. */
+  readonly stdin: boolean;
+  /** It tells of its progress before it answers. */
+  readonly streams: boolean;
+  /** Keys of the input. */
+  readonly properties: Readonly<Record<string, Property>>;
+  /** Keys that have no default. */
+  readonly required: readonly string[];
+  /** Its command; null when it has none. */
+  readonly cli: CliShape | null;
+}
+
+export const FACTS: { readonly [N in OperationName]: Facts } = Object.fromEntries(
+  Object.entries<Operation>(OPERATIONS).map(([name, row]) => [name, factsOf(row)]),
+) as Record<OperationName, Facts>;
+
+function factsOf(row: Operation): Facts {
+  const schema = z.toJSONSchema(row.input, { io: "input", unrepresentable: "throw" });
+  return {
+    name: row.name as OperationName,
+    summary: row.summary,
+    effect: row.effect,
+    stdin: row.stdin === true,
+    streams: row.events !== undefined,
+    properties: (schema.properties ?? {}) as Record<string, Property>,
+    required: schema.required ?? [],
+    cli: "path" in row.cli ? row.cli : null,
+  };
+}
