@@ -1,11 +1,12 @@
 // The daemon's process: opens the engine, serves the socket, and leaves in order on SIGTERM or when asked. Its one
 // instance per home is held by the lock that its starter took (see src/client/start-daemon.ts).
 
+import { readConfig, SETTINGS, settingValue } from "../config/settings.ts";
 import { Engine, makeDirectories } from "../engine/engine.ts";
 import { pathsFor } from "../engine/paths.ts";
 import { readSettings } from "../engine/settings.ts";
 import { PyroError } from "../errors/error.ts";
-import { log } from "./log.ts";
+import { log, logFrom } from "../log/log.ts";
 import { serve } from "./server.ts";
 
 async function main(): Promise<void> {
@@ -13,7 +14,10 @@ async function main(): Promise<void> {
   process.umask(0o077);
   const paths = pathsFor(process.env, process.getuid?.() ?? 0);
   await makeDirectories(paths);
-  const settings = await readSettings(process.env);
+  const config = readConfig(process.env);
+  logFrom(settingValue(SETTINGS.log, process.env, config) ?? "info");
+  for (const warning of config.warnings) log(warning, "warn");
+  const settings = readSettings(process.env);
   const engine = await Engine.open(paths, settings);
   let ending: Promise<void> | undefined;
   const end = (why: string) => {
@@ -29,7 +33,7 @@ async function main(): Promise<void> {
   });
   const leave = (why: string) =>
     void end(why)
-      .catch((thrown) => log(`not everything could be ended: ${describe(thrown)}`))
+      .catch((thrown) => log(`not everything could be ended: ${describe(thrown)}`, "error"))
       .then(() => server.close());
   process.on("SIGTERM", () => leave("SIGTERM"));
   process.on("SIGINT", () => leave("SIGINT"));
@@ -41,10 +45,12 @@ async function main(): Promise<void> {
 process.stderr.on("error", () => {
   // A log on a full disk is no reason to end.
 });
-process.on("unhandledRejection", (reason) => log(`unhandled: ${describe(reason)}`));
+process.on("unhandledRejection", (reason) => log(`unhandled: ${describe(reason)}`, "error"));
 
 main().catch((thrown: unknown) => {
-  log(`cannot start: ${describe(thrown)}`);
+  // Whatever the level: the client that started us shows this line.
+  logFrom("error");
+  log(`cannot start: ${describe(thrown)}`, "error");
   process.exitCode = 1;
 });
 

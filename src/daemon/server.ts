@@ -7,11 +7,11 @@ import { type Engine, removeSocketDirectories } from "../engine/engine.ts";
 import type { Paths } from "../engine/paths.ts";
 import { PyroError } from "../errors/error.ts";
 import { installation } from "../host/installation.ts";
+import { log } from "../log/log.ts";
 import { parseInput, unknownKeys } from "../operations/check.ts";
 import { OPERATIONS, type OperationName } from "../operations/table.ts";
 import { type DaemonStatus, decodeJson, PROTOCOL, type RequestHead, ToClient, ToDaemon } from "../wire/protocol.ts";
 import { STREAMING, UNARY } from "./dispatch.ts";
-import { log } from "./log.ts";
 import { Reply, Requests } from "./stream.ts";
 
 /** Largest body of a row that does not stream, bytes. */
@@ -53,7 +53,7 @@ export async function serve(paths: Paths, engine: Engine, stop: () => Promise<vo
       response.setHeader("pyro-version", installation().version);
       route(engine, status, stop, () => void close(), request, response).catch((thrown: unknown) => {
         const error = PyroError.from(thrown);
-        if (error.code === "INTERNAL") log(`${request.url}: ${(thrown as Error).stack ?? error.message}`);
+        if (error.code === "INTERNAL") log(`${request.url}: ${(thrown as Error).stack ?? error.message}`, "error");
         replyError(response, error);
       });
     },
@@ -76,6 +76,11 @@ async function route(
   response: ServerResponse,
 ): Promise<void> {
   const route = `${request.method} ${request.url}`;
+  const began = performance.now();
+  response.once("close", () => {
+    const how = response.writableFinished ? response.statusCode : "caller gone";
+    log(`${route}: ${how} after ${Math.round(performance.now() - began)} ms`, "debug");
+  });
   // Status and stop answer whatever the protocol: they are the way out of a mismatch.
   if (route === "GET /v1/status") return replyJson(response, status());
   if (route === "POST /v1/stop") {
@@ -137,7 +142,7 @@ async function stream(
     await handler(engine, input, head, requests, reply, gone);
   } catch (thrown) {
     const error = PyroError.from(thrown);
-    if (error.code === "INTERNAL") log(`${name}: ${(thrown as Error).stack ?? error.message}`);
+    if (error.code === "INTERNAL") log(`${name}: ${(thrown as Error).stack ?? error.message}`, "error");
     await reply.json(ToClient.Error, error.toData());
   } finally {
     reply.end();

@@ -5,9 +5,10 @@ import type {
   StandardSchemaWithJSON,
   ToolAnnotations,
 } from "@modelcontextprotocol/server";
-import { z } from "zod";
+import * as z from "zod";
 import { call } from "../client/call.ts";
 import { ensureDaemon } from "../client/connect.ts";
+import { withUserDefaults } from "../client/settings.ts";
 import { openStream } from "../client/stream.ts";
 import type { Where } from "../client/where.ts";
 import { CODES } from "../errors/codes.ts";
@@ -66,8 +67,9 @@ function toolFor(where: Where, row: Operation, shape: McpShape): Tool {
     outputSchema: toolOutput(row),
     call: async (args, context) => {
       try {
-        const parsed: Record<string, unknown> = parseInput(asTool, args ?? {});
         const name = row.name as OperationName;
+        const given = withUserDefaults(name, args ?? {}, where.environment);
+        const parsed: Record<string, unknown> = parseInput(asTool, given);
         if (name === "run") return await runTool(where, parsed as InputOf<"run">, context);
         return await callTool(where, name, parsed, context);
       } catch (thrown) {

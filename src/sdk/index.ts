@@ -1,5 +1,6 @@
 // The SDK: one typed method per row of the table, and what callers need to type their own code.
 import { call } from "../client/call.ts";
+import { withUserDefaults } from "../client/settings.ts";
 import { openStream } from "../client/stream.ts";
 import { type Where, whereFrom } from "../client/where.ts";
 import { PyroError } from "../errors/error.ts";
@@ -111,7 +112,7 @@ export class Pyro implements AsyncDisposable {
   #checked<N extends OperationName>(name: N, input: unknown): InputOf<N> {
     const row: Operation = OPERATIONS[name];
     const omit = "method" in row.sdk ? (row.sdk.omit ?? []) : [];
-    const given = toSnake(row.input, input);
+    const given = withUserDefaults(name, toSnake(row.input, input), this.#where.environment);
     const allowed = { ...row, name: "method" in row.sdk ? row.sdk.method : name, input: without(row.input, omit) };
     return parseInput(allowed, given, camelKey) as InputOf<N>;
   }
