@@ -1,7 +1,7 @@
 // Which driver microVMs start with: KVM where a probe guest really ran under it, else pure emulation. A /dev/kvm alone
 // proves nothing, so the answer of the probe is kept, by everything that it depends on.
 import { createHash } from "node:crypto";
-import { access, constants, mkdir, stat } from "node:fs/promises";
+import { access, constants, mkdir, realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Driver, MachineSpec } from "../drivers/driver.ts";
 import { QemuDriver } from "../drivers/qemu/driver.ts";
@@ -68,14 +68,16 @@ export class Acceleration {
   }
 
   async #choose(boot: Pick<MachineSpec, "kernel" | "initramfs">, progress: Progress): Promise<Chosen> {
-    const program = await findProgram(QEMU);
-    if (program === undefined) {
+    const found = await findProgram(QEMU);
+    if (found === undefined) {
       throw new PyroError("HOST_TOOL_MISSING", `${QEMU} is not installed.`, {
         hint: "Install it: on Debian and Ubuntu the package is qemu-system-x86.",
         details: { program: QEMU, package: "qemu-system-x86" },
       });
     }
     const options = { limit: this.#settings.templateLimit, stopping: this.#stopping.signal };
+    // QEMU looks for its firmware beside its own path, and in the sandbox /bin is not the link to /usr/bin that it is here.
+    const program = await realpath(found);
     const make = (kvm: boolean) => {
       const driver = new QemuDriver({ launcher: this.#launcher, program, kvm, confined: !this.#settings.unconfined });
       return { driver, templates: new Templates(this.#paths, driver, options) };
