@@ -3,7 +3,7 @@
 
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmod, readFile, stat, writeFile } from "node:fs/promises";
+import { readFile, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -22,6 +22,7 @@ import {
 import { type CommandLine, PORTS, prepareCommand, restoreCommand, SHAPE_VERSION, SOCKETS } from "./arguments.ts";
 import { QemuMachine } from "./machine.ts";
 import { Qmp } from "./qmp.ts";
+import { openToAll } from "./socket.ts";
 import { checkTemplate, digestOf, filesOf, writeRecord } from "./template.ts";
 
 /** A cold boot under TCG takes 4 to 7 s, several times that on a loaded machine. */
@@ -279,7 +280,7 @@ export class QemuDriver implements Driver {
     });
     try {
       // The VMM's user must reach it; the directory keeps everyone else out.
-      await chmod(path, 0o666);
+      await openToAll(path);
       const qmp = await this.#monitor(machine);
       try {
         await qmp.execute("stop");
