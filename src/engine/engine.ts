@@ -102,6 +102,8 @@ export async function makeDirectories(paths: Paths): Promise<void> {
   try {
     await mkdir(paths.state, { recursive: true, mode: 0o700 });
     await mkdir(paths.cache, { recursive: true, mode: 0o700 });
+    // The command keeps its compiled code there, so it may have made it first, as open as the caller's umask has it.
+    await chmod(paths.cache, 0o700);
     await mkdir(paths.templates, { recursive: true, mode: 0o700 });
     await mkdir(own, { mode: 0o711 }).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== "EEXIST") throw error;
