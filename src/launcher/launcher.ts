@@ -58,6 +58,13 @@ export class Launcher {
     return (await this.call((calls, options) => calls.hello({}, options))).vms;
   }
 
+  /** What microVMs are bounded in, and why not in the rest; undefined, without starting one, when no launcher serves. */
+  async limits(): Promise<{ bounded: string[]; notes: string[] } | undefined> {
+    if (!(await this.#serves())) return undefined;
+    const { limits, limitNotes } = await this.call((calls, options) => calls.hello({}, options));
+    return { bounded: limits, notes: limitNotes };
+  }
+
   /** Resolves when the microVM ends. Ask before it is started, or for one that `vms` told as running. */
   whenEnded(vmId: string): Promise<VmEnd> {
     return new Promise((resolve) => {

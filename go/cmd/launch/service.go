@@ -48,7 +48,8 @@ func (s *service) Hello(context.Context, *connect.Request[launchv1.HelloRequest]
 }
 
 func (s *service) state(vms []vmm.Info) *launchv1.HelloResponse {
-	state := &launchv1.HelloResponse{Version: version, Pid: int32(os.Getpid())}
+	bounded, notes := s.registry.Limits()
+	state := &launchv1.HelloResponse{Version: version, Pid: int32(os.Getpid()), Limits: bounded, LimitNotes: notes}
 	for _, info := range vms {
 		state.Vms = append(state.Vms, describe(info))
 	}

@@ -152,14 +152,21 @@ func words(file string) []string {
 	return strings.Fields(string(text))
 }
 
-// Make makes the group of a microVM. What could not be bounded is in the notes, one sentence each.
-func (c *Cgroups) Make(name string, limits Limits) (*Group, []string) {
-	var notes []string
+// Limits tells what microVMs are bounded in, and in notes, one sentence each, what they cannot be bounded in.
+func (c *Cgroups) Limits() (bounded, notes []string) {
 	for _, controller := range controllers {
 		if reason, ok := c.missing[controller]; ok {
 			notes = append(notes, fmt.Sprintf("%s is not bounded: %s", controller, reason))
+		} else {
+			bounded = append(bounded, controller)
 		}
 	}
+	return bounded, notes
+}
+
+// Make makes the group of a microVM. What could not be bounded is in the notes, one sentence each.
+func (c *Cgroups) Make(name string, limits Limits) (*Group, []string) {
+	_, notes := c.Limits()
 	group := &Group{}
 	for _, h := range c.hierarchies {
 		directory := filepath.Join(h.directory, c.prefix+name)

@@ -129,6 +129,9 @@ func NewRegistry(directory string, store *memory.Store, changed func()) (*Regist
 	}, nil
 }
 
+// Limits tells what microVMs are bounded in here, and why not in the rest.
+func (r *Registry) Limits() (bounded, notes []string) { return r.cgroups.Limits() }
+
 func hex32(value uint32) string {
 	const digits = "0123456789abcdef"
 	text := make([]byte, 8)
