@@ -86,6 +86,13 @@ export async function openApt(codename: string, staging: string, signal?: AbortS
   return { sources, releasedAt: selected.releasedAt, run, update };
 }
 
+/** What the host has of a release's sources, without fetching anything: named by its configuration, checked by its apt. */
+export async function countSources(codename: string): Promise<{ configured: number; fetched: number }> {
+  const candidates = (await readSources(ETC_APT)).filter((source) => mayBe(source, codename));
+  const { sources } = await selectSources(candidates, HOST_LISTS, codename);
+  return { configured: candidates.length, fetched: sources.length };
+}
+
 /** Suites that can be the release: by codename, or by a name that moves from release to release. */
 function mayBe(source: AptSource, codename: string): boolean {
   return new RegExp(`^(${codename}|stable|oldstable|oldoldstable)(-updates|-security|/updates)?$`).test(source.suite);
