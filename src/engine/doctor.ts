@@ -1,32 +1,23 @@
 // What this host has, what pyro will use of it, and how to get better: checks, and a probe guest that really boots.
-import { readFile } from "node:fs/promises";
 import type { EnvironmentStore } from "../environments/store.ts";
 import { PyroError } from "../errors/error.ts";
-import { findProgram, freeDiskMib, hostCpus, hostMemory } from "../host/resources.ts";
+import type { Launcher } from "../launcher/launcher.ts";
 import type { OutputOf } from "../operations/table.ts";
 import { Acceleration, type Chosen } from "./acceleration.ts";
+import { confinementFix, readNamespaceSettings } from "./confinement-trial.ts";
+import { type Check, failed, hostChecks, kvmInTheWay, ok, warning } from "./host-checks.ts";
 import type { Paths } from "./paths.ts";
 import type { Settings } from "./settings.ts";
 import type { Progress } from "./templates.ts";
 
 type Report = OutputOf<"doctor">;
-type Check = Report["checks"][number];
-
-const PROGRAMS = [
-  { name: "qemu-system-x86_64", package: "qemu-system-x86", why: "runs microVMs" },
-  { name: "bwrap", package: "bubblewrap", why: "confines them" },
-  { name: "setpriv", package: "util-linux", why: "takes their privileges" },
-  { name: "mmdebstrap", package: "mmdebstrap", why: "builds environments" },
-  { name: "sqfstar", package: "squashfs-tools", why: "packs environments" },
-  { name: "mkfs.ext4", package: "e2fsprogs", why: "formats writable disks" },
-  { name: "cpio", package: "cpio", why: "packs the guest's first file system" },
-];
 
 export interface DoctorContext {
   readonly paths: Paths;
   readonly settings: Settings;
   readonly environments: EnvironmentStore;
   readonly acceleration: Acceleration;
+  readonly launcher: Launcher;
 }
 
 export class Doctor {
@@ -38,7 +29,8 @@ export class Doctor {
 
   /** Runs every check; a failing host is a report, not an error. */
   async examine(progress: Progress, signal: AbortSignal): Promise<Report> {
-    const checks: Check[] = [await system(), ...(await programs()), await room(this.#context.paths), await memory()];
+    const { paths, settings } = this.#context;
+    const checks = await hostChecks(paths, settings.unconfined, signal);
     const unfit = checks.some((check) => check.status === "failed");
     const probed = unfit ? undefined : await this.#probe(progress, signal);
     if (probed !== undefined) checks.push(...probed.checks);
@@ -48,7 +40,7 @@ export class Doctor {
       checks,
       driver: probed?.chosen?.driver.name ?? "qemu",
       acceleration,
-      isolation: isolation(acceleration, this.#context.settings.unconfined),
+      isolation: isolation(acceleration, settings.unconfined),
       probe: probed?.probe ?? null,
     };
   }
@@ -57,118 +49,79 @@ export class Doctor {
     progress: Progress,
     signal: AbortSignal,
   ): Promise<{ checks: Check[]; chosen: Chosen | undefined; probe: Report["probe"] }> {
-    const { environments, acceleration, settings } = this.#context;
+    const { environments, acceleration, launcher } = this.#context;
     const checks: Check[] = [];
     let chosen: Chosen | undefined;
     try {
       const boot = await environments.boot(progress, signal);
       chosen = await acceleration.choose(boot, progress);
-      checks.push(kvmCheck(chosen));
+      checks.push(await kvmCheck(chosen));
       progress({ stage: "probe", message: "booting a probe guest", fraction: null });
       const { bootMs } = await chosen.templates.probe(Acceleration.probeSpec(boot));
       const { acceleration: how } = chosen.driver.features;
       const message = `a guest booted under ${how.toUpperCase()} in ${(bootMs / 1000).toFixed(1)} s; later starts restore it frozen`;
-      checks.push({ name: "probe guest", status: "ok", message, fix: null });
-      checks.push(confinementCheck(settings.unconfined));
+      checks.push(ok("probe guest", message));
+      checks.push(limitsCheck(await launcher.limits()));
       return { checks, chosen, probe: { ok: true, acceleration: how, boot_ms: bootMs, message } };
     } catch (thrown) {
       if (signal.aborted) throw signal.reason;
       const error = PyroError.from(thrown);
-      checks.push({ name: "probe guest", status: "failed", message: withTail(error), fix: fixFor(error) });
+      checks.push(failed("probe guest", withTail(error), await this.#fixFor(error)));
       const how = chosen?.driver.features.acceleration ?? "tcg";
       return { checks, chosen, probe: { ok: false, acceleration: how, boot_ms: null, message: error.message } };
     }
   }
+
+  async #fixFor(error: PyroError): Promise<string> {
+    if (error.code === "CONFINEMENT_UNAVAILABLE") return confinementFix(error.message, await readNamespaceSettings());
+    // The code's own hint is to call the doctor.
+    if (error.code === "MICROVM_START_FAILED" || error.code === "GUEST_UNRESPONSIVE") {
+      const { launcherLog } = this.#context.paths;
+      return `see ${error.code} in docs/troubleshooting.md; the launcher's log is ${launcherLog}`;
+    }
+    return error.hint;
+  }
 }
 
-async function system(): Promise<Check> {
-  const fit = process.platform === "linux" && process.arch === "x64";
-  const release = await readFile("/etc/os-release", "utf8").catch(() => "");
-  const name = /^PRETTY_NAME="?([^"\n]*)/m.exec(release)?.[1] ?? "Linux";
-  return {
-    name: "system",
-    status: fit ? "ok" : "failed",
-    message: `${name}, ${process.platform} ${process.arch}, ${hostCpus()} CPUs`,
-    fix: fit ? null : "pyro runs on x86-64 Linux",
-  };
-}
-
-async function programs(): Promise<Check[]> {
-  return await Promise.all(
-    PROGRAMS.map(async (program): Promise<Check> => {
-      const path = await findProgram(program.name);
-      return path === undefined
-        ? {
-            name: program.name,
-            status: "failed",
-            message: `not found; it ${program.why}`,
-            fix: `install ${program.package} (Debian and Ubuntu: apt-get install ${program.package})`,
-          }
-        : { name: program.name, status: "ok", message: path, fix: null };
-    }),
+async function kvmCheck(chosen: Chosen): Promise<Check> {
+  if (chosen.kvm?.works) return ok("kvm", chosen.kvm.message);
+  const obstacle = await kvmInTheWay();
+  const found = obstacle?.message ?? chosen.kvm?.message ?? "/dev/kvm could not be opened";
+  return warning(
+    "kvm",
+    `${found}; microVMs run under emulation (TCG), many times slower`,
+    obstacle?.fix ?? "the answer is remembered for this kernel, CPU and QEMU: see KVM in docs/troubleshooting.md",
   );
 }
 
-async function room(paths: Paths): Promise<Check> {
-  const mib = await freeDiskMib(paths.state);
-  const short = mib < 2048;
-  return {
-    name: "disk",
-    status: short ? "warning" : "ok",
-    message: `${(mib / 1024).toFixed(1)} GiB free below ${paths.state}`,
-    fix: short ? "free some space, or set PYRO_HOME to a larger file system" : null,
-  };
-}
-
-async function memory(): Promise<Check> {
-  const { availableMib } = await hostMemory();
-  const short = availableMib < 1536;
-  return {
-    name: "memory",
-    status: short ? "warning" : "ok",
-    message: `${(availableMib / 1024).toFixed(1)} GiB available`,
-    fix: short ? "end something else, or start smaller microVMs with --mem-mib" : null,
-  };
-}
-
-function kvmCheck(chosen: Chosen): Check {
-  if (chosen.kvm?.works) return { name: "kvm", status: "ok", message: chosen.kvm.message, fix: null };
-  const message = chosen.kvm?.message ?? "there is no /dev/kvm that this user may open";
-  return {
-    name: "kvm",
-    status: "warning",
-    message: `${message}; microVMs run under emulation (TCG), many times slower`,
-    fix: "on a machine with hardware virtualization, let this user open /dev/kvm (group kvm)",
-  };
-}
-
-function confinementCheck(unconfined: boolean): Check {
-  return unconfined
-    ? {
-        name: "confinement",
-        status: "warning",
-        message: "switched off by configuration: VMMs run as this user, without bubblewrap",
-        fix: "unset PYRO_UNCONFINED (or unconfined in config.json)",
-      }
-    : { name: "confinement", status: "ok", message: "bubblewrap, own namespaces, no privileges, seccomp", fix: null };
+/** An older launcher says neither what it bounds nor what it does not. */
+function limitsCheck(limits: { bounded: string[]; notes: string[] } | undefined): Check {
+  const name = "limits";
+  if (limits === undefined || (limits.bounded.length === 0 && limits.notes.length === 0)) {
+    return warning(
+      name,
+      "the launcher did not say what it bounds",
+      "`pyro daemon stop`, and try again when no run is left",
+    );
+  }
+  if (limits.notes.length === 0) return ok(name, `cgroups bound each microVM in ${limits.bounded.join(", ")}`);
+  return warning(
+    name,
+    limits.notes.join("; "),
+    process.getuid?.() === 0
+      ? "mount the cgroup hierarchy writable (in a container: with a cgroup of its own)"
+      : "where systemd runs: `pyro daemon stop`, then start pyro by `systemd-run --user --scope pyro ...`; elsewhere have root delegate a cgroup",
+  );
 }
 
 function isolation(acceleration: "kvm" | "tcg" | null, unconfined: boolean): string {
-  const fence = unconfined
-    ? "nothing but QEMU itself (unconfined)"
-    : "bubblewrap, namespaces, an unprivileged user and seccomp";
+  const user = process.getuid?.() === 0 ? "an unprivileged user for each microVM" : "no privileges beyond this user's";
+  const fence = unconfined ? "nothing but QEMU itself (unconfined)" : `bubblewrap, namespaces, ${user} and seccomp`;
   if (acceleration === "kvm")
     return `hardware virtualization (KVM, not yet proven by pyro's own tests on such a host), then ${fence}`;
   if (acceleration === "tcg")
     return `emulation (TCG), for which QEMU promises no isolation of its own, so what counts is ${fence}`;
   return "none yet: no microVM could be started";
-}
-
-function fixFor(error: PyroError): string {
-  if (error.code === "CONFINEMENT_UNAVAILABLE") {
-    return "allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1; on Ubuntu also kernel.apparmor_restrict_unprivileged_userns=0)";
-  }
-  return error.hint;
 }
 
 function withTail(error: PyroError): string {

@@ -38,7 +38,13 @@ export class Engine {
     this.pool = new Pool(paths.pool, settings.poolSize);
     this.preparation = new Preparation(this.environments, acceleration);
     this.runs = new Runs({ paths, preparation: this.preparation, pool: this.pool }, this.#launcher);
-    this.doctor = new Doctor({ paths, settings, environments: this.environments, acceleration });
+    this.doctor = new Doctor({
+      paths,
+      settings,
+      environments: this.environments,
+      acceleration,
+      launcher: this.#launcher,
+    });
   }
 
   /** Makes the directories, and takes up what an earlier daemon left. Errors: HOST_IO_FAILED. */
