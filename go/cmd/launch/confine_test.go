@@ -213,12 +213,26 @@ func TestAnUnprivilegedLauncherConfinesToo(t *testing.T) {
 	gone(t, all)
 }
 
+// allLimits is set where every limit must hold, and telling why not will not do.
+const allLimits = "PYRO_TEST_ALL_LIMITS"
+
 func TestLimitsHoldOrAreTold(t *testing.T) {
-	needTools(t, "bwrap", "setpriv")
+	t.Run("confined", func(t *testing.T) {
+		needTools(t, "bwrap", "setpriv")
+		checkLimits(t, true)
+	})
+	t.Run("unconfined", func(t *testing.T) { checkLimits(t, false) })
+}
+
+func checkLimits(t *testing.T, confined bool) {
 	l := start(t)
-	vm := l.mustStart(t, shell("vm_a", "exec sleep 1000", true))
+	vm := l.mustStart(t, shell("vm_a", "exec sleep 1000", confined))
 	pid := innermost(t, int(vm.GetPid()), "sleep")
 	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hello, err := l.Hello(t.Context(), connect.NewRequest(&launchv1.HelloRequest{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,10 +249,18 @@ func TestLimitsHoldOrAreTold(t *testing.T) {
 		if bounded == told {
 			t.Errorf("%s: bounded %v, told %v: %s %v", controller, bounded, told, groups, vm.GetLimitNotes())
 		}
+		if told && os.Getenv(allLimits) != "" {
+			t.Errorf("%s is not bounded: %s %v", controller, groups, vm.GetLimitNotes())
+		}
+		if slices.Contains(hello.Msg.GetLimits(), controller) == strings.Contains(
+			strings.Join(hello.Msg.GetLimitNotes(), "\n"), controller) {
+			t.Errorf("%s: the launcher says %v and %v", controller, hello.Msg.GetLimits(), hello.Msg.GetLimitNotes())
+		}
 	}
 	before, _ := filepath.Glob("/sys/fs/cgroup/*/pyro/*-vm_a")
+	unified, _ := filepath.Glob("/sys/fs/cgroup/pyro/*-vm_a")
 	l.mustKill(t, "vm_a")
-	for _, directory := range before {
+	for _, directory := range append(before, unified...) {
 		if strings.Contains(string(groups), filepath.Base(directory)) {
 			if _, err := os.Stat(directory); err == nil {
 				t.Errorf("%s is still there", directory)
