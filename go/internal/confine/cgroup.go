@@ -84,7 +84,10 @@ func NewCgroups(prefix string) *Cgroups {
 	for _, h := range c.hierarchies {
 		left, _ := filepath.Glob(filepath.Join(h.directory, c.prefix+"*"))
 		for _, directory := range left {
-			unix.Rmdir(directory)
+			// The VMMs of a launcher that was killed die with it, which takes them a moment: their groups are busy so long.
+			group := &Group{[]string{directory}}
+			group.KillRest()
+			_ = group.Remove()
 		}
 	}
 	return c
