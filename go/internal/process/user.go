@@ -127,6 +127,10 @@ func eachLine(path string, visit func([]string) bool) error {
 	lines := bufio.NewScanner(io.LimitReader(file, databaseLimit))
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
+		// No name or path has a zero byte, and no environment could hold it.
+		if strings.ContainsRune(lines.Text(), 0) {
+			continue
+		}
 		if !visit(strings.Split(lines.Text(), ":")) {
 			return nil
 		}
