@@ -23,6 +23,8 @@ export interface Started {
   readonly finished: Promise<Finished>;
   /** Resolves when stdout holds the text. */
   untilOutput(text: string): Promise<void>;
+  /** Stdout holds the text by now. */
+  printed(text: string): boolean;
 }
 
 export interface StartOptions {
@@ -54,16 +56,17 @@ export function startProgram(program: string, args: readonly string[], options: 
       resolve({ status, signal, stdout: Buffer.concat(out), stderr: Buffer.concat(err) }),
     );
   });
+  const printed = (text: string) => Buffer.concat(out).includes(text);
   const untilOutput = async (text: string) => {
     const deadline = Date.now() + 120_000;
-    while (!Buffer.concat(out).includes(text)) {
+    while (!printed(text)) {
       if (child.exitCode !== null || Date.now() > deadline) {
         throw new Error(`no ${JSON.stringify(text)} on stdout: ${Buffer.concat(out)}${Buffer.concat(err)}`);
       }
       await sleep(20);
     }
   };
-  return { child, finished, untilOutput };
+  return { child, finished, untilOutput, printed };
 }
 
 export function startPyro(args: readonly string[], options: StartOptions = {}): Started {
