@@ -82,6 +82,12 @@ func (p *Process) spawn(spec *Spec) error {
 			break
 		}
 	}
+	if errors.Is(failure, ErrState) {
+		files.closeOwnEnds()
+		p.table.retire(group)
+		p.log.Close()
+		return failure
+	}
 	if failure != nil {
 		files.closeOwnEnds()
 		p.table.retire(group)
@@ -94,21 +100,44 @@ func (p *Process) spawn(spec *Spec) error {
 	return nil
 }
 
-// fork starts the program at path and registers it, so that the reaper knows whose end it sees.
+// fork starts the program at path and registers it, so that the reaper knows whose end it sees. The lock of the children
+// is not held meanwhile: exec takes as long as the file system that the program is on.
 func (p *Process) fork(path string, argv []string, attributes *syscall.ProcAttr) error {
-	p.table.children.Lock()
-	defer p.table.children.Unlock()
-	pid, err := syscall.ForkExec(path, argv, attributes)
-	if err != nil {
+	if err := p.table.beginFork(); err != nil {
 		return err
 	}
+	hung, group := false, p.group
+	deadline := time.AfterFunc(p.table.execTime, func() {
+		p.mu.Lock()
+		hung = true
+		p.mu.Unlock()
+		// Whoever forks waits for exec, and exec can be waited for in the kernel.
+		_ = group.kill()
+	})
+	handle := -1
+	own := *attributes.Sys
+	own.PidFD = &handle
+	attributes.Sys = &own
+	pid, err := syscall.ForkExec(path, argv, attributes)
+	deadline.Stop()
+	if handle >= 0 {
+		defer unix.Close(handle)
+	}
+	p.table.children.Lock()
+	defer p.table.children.Unlock()
 	p.mu.Lock()
-	p.state.PID = pid
-	p.state.Running = true
-	p.state.Started = time.Now()
+	if hung {
+		// What there is of it is dead, or about to be: the reaper takes it for an orphan.
+		pid, err = 0, fmt.Errorf("did not begin to run within %v", p.table.execTime)
+	}
+	if err == nil {
+		p.state.PID = pid
+		p.state.Running = true
+		p.state.Started = time.Now()
+	}
 	p.mu.Unlock()
-	p.table.byPID[pid] = p
-	return nil
+	p.table.endFork(p, pid, handle)
+	return err
 }
 
 // attach sets everything going that serves a process that runs.
@@ -142,6 +171,8 @@ func startError(name string, err error) string {
 		return name + ": its interpreter or loader was not found"
 	case errors.Is(err, unix.ENOEXEC):
 		return name + ": not in a format that the guest can run"
+	case errors.Is(err, unix.EAGAIN):
+		return name + ": the guest has as many processes as it may have"
 	}
 	return fmt.Sprintf("%s: %v", name, err)
 }

@@ -2,6 +2,7 @@
 package process
 
 import (
+	"errors"
 	"sync"
 	"syscall"
 	"time"
@@ -14,6 +15,9 @@ import (
 // usedLimit is how many ids of removed processes are remembered, so that a late repetition starts nothing.
 const usedLimit = 4096
 
+// execTime is how long the kernel may take to begin a program. The host waits longer than that for the answer.
+const execTime = 20 * time.Second
+
 // Table holds all processes.
 type Table struct {
 	// root is where the guest's files are, without a slash at its end; empty is the root itself.
@@ -21,11 +25,19 @@ type Table struct {
 	cgroups string
 	store   *output.Store
 	report  func(format string, args ...any)
+	// execTime is how long an exec may take.
+	execTime time.Duration
 
-	// children is held while a child is made or reaped: what stands in byPID is exactly what was forked and not yet
-	// waited for, so a pid never stands for another process than the one meant.
+	// children is held while a child is registered or reaped: what stands in byPID is exactly what was forked and not
+	// yet waited for, so a pid never stands for another process than the one meant.
 	children sync.Mutex
 	byPID    map[int]*Process
+	// forks counts those under way; strangers are the children that were reaped meanwhile and are in no list: one may
+	// be what was just forked.
+	forks     int
+	strangers map[int]syscall.WaitStatus
+	// ending: nothing is started any more.
+	ending bool
 
 	mu     sync.Mutex
 	byID   map[string]*Process
@@ -51,13 +63,15 @@ type Config struct {
 // NewTable returns an empty table. Reap must be called at each SIGCHLD.
 func NewTable(config Config) *Table {
 	return &Table{
-		root:    config.Root,
-		cgroups: config.Cgroups,
-		store:   config.Store,
-		report:  config.Report,
-		byPID:   map[int]*Process{},
-		byID:    map[string]*Process{},
-		used:    map[string]struct{}{},
+		root:      config.Root,
+		cgroups:   config.Cgroups,
+		store:     config.Store,
+		execTime:  execTime,
+		report:    config.Report,
+		byPID:     map[int]*Process{},
+		strangers: map[int]syscall.WaitStatus{},
+		byID:      map[string]*Process{},
+		used:      map[string]struct{}{},
 	}
 }
 
@@ -119,7 +133,8 @@ func (t *Table) Get(id string) (*Process, error) {
 	return p, nil
 }
 
-// List returns the state of every process, in the order they were started.
+// List returns the state of every process, in the order they were started. One that is being started is not known yet,
+// and nobody waits for it.
 func (t *Table) List() []State {
 	t.mu.Lock()
 	all := make([]*Process, 0, len(t.order))
@@ -129,8 +144,12 @@ func (t *Table) List() []State {
 	t.mu.Unlock()
 	states := make([]State, 0, len(all))
 	for _, p := range all {
-		if <-p.known; p.refused == nil {
-			states = append(states, p.State())
+		select {
+		case <-p.known:
+			if p.refused == nil {
+				states = append(states, p.State())
+			}
+		default:
 		}
 	}
 	return states
@@ -180,7 +199,7 @@ func (t *Table) drop(id string) {
 // else may wait for a child.
 func (t *Table) Reap() { t.reap() }
 
-// reap is Reap, and tells whether there is no child left.
+// reap is Reap, and tells whether there is no child left, nor one about to be.
 func (t *Table) reap() bool {
 	t.children.Lock()
 	defer t.children.Unlock()
@@ -191,13 +210,42 @@ func (t *Table) reap() bool {
 			continue
 		}
 		if err != nil || pid <= 0 {
-			return err == unix.ECHILD
+			return err == unix.ECHILD && t.forks == 0
 		}
 		if p, ok := t.byPID[pid]; ok {
 			delete(t.byPID, pid)
 			p.reaped = true
 			p.status <- syscall.WaitStatus(status)
+		} else if t.forks > 0 {
+			t.strangers[pid] = syscall.WaitStatus(status)
 		}
+	}
+}
+
+// beginFork is called before a fork. Errors: ErrState when nothing is started any more.
+func (t *Table) beginFork() error {
+	t.children.Lock()
+	defer t.children.Unlock()
+	if t.ending {
+		return refuse(ErrState, "the microVM is shutting down")
+	}
+	t.forks++
+	return nil
+}
+
+// endFork is called after a fork, with the new child's pid and pidfd; a pid of 0 is none. Called with children.
+func (t *Table) endFork(p *Process, pid, handle int) {
+	if pid != 0 {
+		// By the handle, as the pid of one that was reaped may be another's by now.
+		if errors.Is(unix.PidfdSendSignal(handle, 0, nil, 0), unix.ESRCH) {
+			p.reaped = true
+			p.status <- t.strangers[pid]
+		} else {
+			t.byPID[pid] = p
+		}
+	}
+	if t.forks--; t.forks == 0 {
+		clear(t.strangers)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"bufio"
 	"errors"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -13,8 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// databaseLimit bounds how much of /etc/passwd or /etc/group is read, bytes.
-const databaseLimit = 4 << 20
+const (
+	// databaseLimit bounds how much of /etc/passwd or /etc/group is read, bytes.
+	databaseLimit = 4 << 20
+	// groupsLimit is how many groups a process can have (NGROUPS_MAX).
+	groupsLimit = 65536
+)
 
 type identity struct {
 	name     string
@@ -59,12 +62,16 @@ func lookupUser(root, user string) (*identity, error) {
 		for member := range strings.SplitSeq(fields[3], ",") {
 			if member == who.name && gid != who.gid {
 				who.groups = append(who.groups, gid)
+				break
 			}
 		}
-		return true
+		return len(who.groups) < groupsLimit
 	})
 	if err != nil {
 		return nil, err
+	}
+	if len(who.groups) == groupsLimit {
+		return nil, refuse(ErrNotFound, "user: %q is in %d groups or more, which no process can be", user, groupsLimit)
 	}
 	if withGroup && group != "" {
 		gid, err := number(group)
@@ -119,12 +126,12 @@ func eachLine(path string, visit func([]string) bool) error {
 	if err != nil {
 		return refuse(ErrNotFound, "user: cannot read %s: %v", path, err)
 	}
-	file := os.NewFile(uintptr(fd), path)
-	defer file.Close()
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+	defer unix.Close(fd)
+	var info unix.Stat_t
+	if err := unix.Fstat(fd, &info); err != nil || info.Mode&unix.S_IFMT != unix.S_IFREG {
 		return refuse(ErrNotFound, "user: %s is not a regular file", path)
 	}
-	lines := bufio.NewScanner(io.LimitReader(file, databaseLimit))
+	lines := bufio.NewScanner(io.LimitReader(unpolled(fd), databaseLimit))
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		// No name or path has a zero byte, and no environment could hold it.
@@ -139,6 +146,25 @@ func eachLine(path string, visit func([]string) bool) error {
 		return refuse(ErrNotFound, "user: cannot read %s: %v", path, err)
 	}
 	return nil
+}
+
+// unpolled reads a descriptor that does not block, and never waits: a link in the file's place may lead to something of
+// the kernel that calls itself a regular file and has nothing to say yet.
+type unpolled int
+
+func (u unpolled) Read(buffer []byte) (int, error) {
+	for {
+		n, err := unix.Read(int(u), buffer)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return 0, err
+		case n == 0:
+			return 0, io.EOF
+		default:
+			return n, nil
+		}
+	}
 }
 
 // number parses a uid or gid; the highest means "none" to the kernel.
