@@ -77,6 +77,7 @@ func Mount(baseType string) (*Root, error) {
 		step{"/tmp", mountTmp},
 		step{"/workspace", makeWorkspace},
 		step{"cgroups", func() error { return delegate(rootPlace) }},
+		step{"bounds", func() error { return bound(rootPlace) }},
 		step{"lo", raiseLoopback},
 		step{"switch root", switchRoot},
 	)
