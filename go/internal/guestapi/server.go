@@ -30,7 +30,11 @@ type Server struct {
 	version string
 	table   *process.Table
 
-	// mu is held while the microVM changes: one of Identify, MountRoot and Shutdown at a time.
+	// change is held, as its one element, while the microVM changes: one of Identify, MountRoot and Shutdown at a time.
+	// A disk may take for ever, so who waits for it waits no longer than the caller does.
+	change chan struct{}
+
+	// mu guards the rest and is held for no work: Hello always answers.
 	mu       sync.Mutex
 	bootID   string
 	identity *identity.Identity
@@ -42,7 +46,7 @@ var _ guestv1connect.GuestServiceHandler = (*Server)(nil)
 
 // New returns a server whose processes live in table.
 func New(version string, table *process.Table) *Server {
-	return &Server{version: version, table: table}
+	return &Server{version: version, table: table, change: make(chan struct{}, 1)}
 }
 
 // Handler returns the server for HTTP. Messages are not compressed: the link is memory, and the CPU may be emulated.
@@ -64,8 +68,8 @@ func (s *Server) Hello(context.Context, *connect.Request[guestv1.HelloRequest]) 
 	}), nil
 }
 
-// Identify may be called again, with the same or another identity.
-func (s *Server) Identify(_ context.Context, request *connect.Request[guestv1.IdentifyRequest]) (*connect.Response[guestv1.IdentifyResponse], error) {
+// Identify may be called again, with the same or another identity. Below a mounted root its files follow.
+func (s *Server) Identify(ctx context.Context, request *connect.Request[guestv1.IdentifyRequest]) (*connect.Response[guestv1.IdentifyResponse], error) {
 	given := &identity.Identity{
 		Hostname:        request.Msg.GetHostname(),
 		MachineID:       request.Msg.GetMachineId(),
@@ -75,26 +79,29 @@ func (s *Server) Identify(_ context.Context, request *connect.Request[guestv1.Id
 	if err := given.Validate(); err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.up(); err != nil {
+	release, err := s.begin(ctx)
+	if err != nil {
 		return nil, err
 	}
+	defer release()
 	bootID, err := given.Apply()
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInternal, err)
 	}
 	given.Entropy = nil
+	s.mu.Lock()
+	before, mounted := s.identity, s.root != nil
 	s.bootID, s.identity = bootID, given
-	if s.root != nil {
-		s.writeIdentity()
+	s.mu.Unlock()
+	if mounted {
+		writeFiles(given, before)
 	}
 	return connect.NewResponse(&guestv1.IdentifyResponse{BootId: bootID}), nil
 }
 
-// writeIdentity writes the identity into the root. A root that has no place for it is the workspace's affair.
-func (s *Server) writeIdentity() {
-	if err := s.identity.WriteFiles(""); err != nil {
+// writeFiles writes the identity into the root. A root that has no place for it is the workspace's affair.
+func writeFiles(now, before *identity.Identity) {
+	if err := now.WriteFiles("", before); err != nil {
 		boot.Report("identity files: %v", err)
 	}
 }
@@ -111,39 +118,52 @@ func (s *Server) SetClock(_ context.Context, request *connect.Request[guestv1.Se
 	return connect.NewResponse(&guestv1.SetClockResponse{WasBehindNanoseconds: behind.Nanoseconds()}), nil
 }
 
-// MountRoot does nothing when the root is mounted already.
-func (s *Server) MountRoot(_ context.Context, request *connect.Request[guestv1.MountRootRequest]) (*connect.Response[guestv1.MountRootResponse], error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.up(); err != nil {
+// MountRoot does nothing when the root is mounted already. Nothing runs before it, so a mount that failed half way is
+// taken down under nobody.
+func (s *Server) MountRoot(ctx context.Context, request *connect.Request[guestv1.MountRootRequest]) (*connect.Response[guestv1.MountRootResponse], error) {
+	release, err := s.begin(ctx)
+	if err != nil {
 		return nil, err
 	}
-	if s.identity == nil {
+	defer release()
+	s.mu.Lock()
+	own, mounted := s.identity, s.root != nil
+	s.mu.Unlock()
+	if own == nil {
 		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("Identify comes before MountRoot"))
 	}
-	if s.root == nil {
-		root, err := rootfs.Mount(request.Msg.GetBaseType())
-		if errors.Is(err, rootfs.ErrBaseType) {
-			return nil, connect.NewError(connect.CodeInvalidArgument, err)
-		}
-		if err != nil {
-			return nil, connect.NewError(connect.CodeInternal, withErrno(err))
-		}
-		s.root = root
-		s.writeIdentity()
+	if mounted {
+		return connect.NewResponse(&guestv1.MountRootResponse{}), nil
 	}
+	root, err := rootfs.Mount(request.Msg.GetBaseType())
+	if errors.Is(err, rootfs.ErrBaseType) {
+		return nil, connect.NewError(connect.CodeInvalidArgument, err)
+	}
+	if err != nil {
+		return nil, connect.NewError(connect.CodeInternal, withErrno(err))
+	}
+	writeFiles(own, nil)
+	s.mu.Lock()
+	s.root = root
+	s.mu.Unlock()
 	return connect.NewResponse(&guestv1.MountRootResponse{}), nil
 }
 
 // Shutdown answers when the disks are clean; the microVM powers off right after.
-func (s *Server) Shutdown(context.Context, *connect.Request[guestv1.ShutdownRequest]) (*connect.Response[guestv1.ShutdownResponse], error) {
+func (s *Server) Shutdown(ctx context.Context, _ *connect.Request[guestv1.ShutdownRequest]) (*connect.Response[guestv1.ShutdownResponse], error) {
+	release, err := s.hold(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.down {
-		s.down = true
+	again, root := s.down, s.root
+	s.down = true
+	s.mu.Unlock()
+	if !again {
 		s.table.EndAll(processGrace)
-		if s.root != nil {
-			if err := s.root.Close(); err != nil {
+		if root != nil {
+			if err := root.Close(); err != nil {
 				boot.Report("shutdown: %v", err)
 			}
 		}
@@ -160,7 +180,32 @@ const (
 	answerGrace = 100 * time.Millisecond
 )
 
-// up refuses what comes after Shutdown. Called with the lock.
+// hold waits for its turn to change the microVM, for as long as the caller does.
+func (s *Server) hold(ctx context.Context) (release func(), err error) {
+	select {
+	case s.change <- struct{}{}:
+		return func() { <-s.change }, nil
+	case <-ctx.Done():
+		return nil, answer(ctx.Err())
+	}
+}
+
+// begin is hold, and refuses what comes after Shutdown.
+func (s *Server) begin(ctx context.Context) (release func(), err error) {
+	release, err = s.hold(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.up(); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
+}
+
+// up refuses what comes after Shutdown. Called with mu.
 func (s *Server) up() error {
 	if s.down {
 		return connect.NewError(connect.CodeFailedPrecondition, errors.New("the microVM is shutting down"))

@@ -15,8 +15,9 @@ import (
 const readLimit = 1 << 20
 
 // WriteFiles writes /etc/machine-id, /etc/hostname and what /etc/hosts lacks, below root (empty is the root itself).
-// Each file is replaced as a whole, and only when it differs.
-func (i *Identity) WriteFiles(root string) error {
+// Each file is replaced as a whole, and only when it differs. before is the identity whose files stand there, nil when
+// there is none: what it added to /etc/hosts goes.
+func (i *Identity) WriteFiles(root string, before *Identity) error {
 	directory := root + "/etc"
 	if err := os.Mkdir(directory, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
@@ -24,8 +25,32 @@ func (i *Identity) WriteFiles(root string) error {
 	return errors.Join(
 		replace(directory, "machine-id", i.MachineID+"\n", 0o444),
 		replace(directory, "hostname", i.Hostname+"\n", 0o644),
-		replace(directory, "hosts", withHosts(read(directory+"/hosts"), i.Hostname), 0o644),
+		i.writeHosts(directory, before),
 	)
+}
+
+// writeHosts leaves a file alone that is too long to be read as a whole: it would be cut.
+func (i *Identity) writeHosts(directory string, before *Identity) error {
+	hosts, err := read(directory + "/hosts")
+	if err != nil {
+		return err
+	}
+	if before != nil && before.Hostname != i.Hostname {
+		hosts = withoutLine(hosts, ownLine(before.Hostname))
+	}
+	return replace(directory, "hosts", withHosts(hosts, i.Hostname), 0o644)
+}
+
+func ownLine(hostname string) string { return "127.0.1.1\t" + hostname + "\n" }
+
+func withoutLine(text, line string) string {
+	var kept strings.Builder
+	for other := range strings.Lines(text) {
+		if other != line {
+			kept.WriteString(other)
+		}
+	}
+	return kept.String()
 }
 
 // withHosts adds the lines for localhost and hostname where no line names them.
@@ -38,7 +63,7 @@ func withHosts(hosts, hostname string) string {
 		add += "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 	}
 	if !names(hosts, hostname) {
-		add += "127.0.1.1\t" + hostname + "\n"
+		add += ownLine(hostname)
 	}
 	return hosts + add
 }
@@ -55,28 +80,35 @@ func names(hosts, name string) bool {
 	return false
 }
 
-// read returns the text of a regular file, empty for anything else: a pipe there must not hold guestd up.
-func read(path string) string {
+// errTooLong is the error of a file above readLimit.
+var errTooLong = fmt.Errorf("longer than %d bytes", readLimit)
+
+// read returns the text of a regular file, empty for anything else: a pipe there must not hold guestd up. Errors: those
+// of a regular file that cannot be read as a whole.
+func read(path string) (string, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return ""
+		return "", nil
 	}
 	file := os.NewFile(uintptr(fd), path)
 	defer file.Close()
 	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return ""
+		return "", nil
 	}
-	text, err := io.ReadAll(io.LimitReader(file, readLimit))
+	text, err := io.ReadAll(io.LimitReader(file, readLimit+1))
+	if err == nil && len(text) > readLimit {
+		err = fmt.Errorf("%s: %w", path, errTooLong)
+	}
 	if err != nil {
-		return ""
+		return "", err
 	}
-	return string(text)
+	return string(text), nil
 }
 
 // replace writes a file beside and renames it, so that whatever stands there now, a link or a device, is only replaced.
 func replace(directory, name, text string, mode os.FileMode) error {
 	path := directory + "/" + name
-	if read(path) == text {
+	if there, err := read(path); err == nil && there == text {
 		return nil
 	}
 	beside := directory + "/." + name + ".pyro"

@@ -51,7 +51,7 @@ func TestWriteFiles(t *testing.T) {
 			t.Fatalf("%s: %q, %v", name, text, err)
 		}
 	}
-	if err := i.WriteFiles(root); err != nil {
+	if err := i.WriteFiles(root, nil); err != nil {
 		t.Fatal(err)
 	}
 	check("machine-id", i.MachineID+"\n")
@@ -70,7 +70,7 @@ func TestWriteFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := i.WriteFiles(root); err != nil {
+		if err := i.WriteFiles(root, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -78,5 +78,58 @@ func TestWriteFiles(t *testing.T) {
 	check("hosts", "127.0.0.1 localhost # box-1\n10.0.0.1 db\n127.0.1.1\tbox-1\n")
 	if text, err := os.ReadFile(outside); err != nil || string(text) != "precious" {
 		t.Fatalf("a link was followed: %q, %v", text, err)
+	}
+}
+
+func TestAnotherIdentityLeavesNoTraceOfTheFirst(t *testing.T) {
+	root := t.TempDir()
+	first, second := good(), good()
+	second.Hostname, second.MachineID = "box-2", strings.Repeat("1b", 16)
+	if err := errors.Join(first.WriteFiles(root, nil), second.WriteFiles(root, first), second.WriteFiles(root, second)); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"machine-id": second.MachineID + "\n",
+		"hostname":   "box-2\n",
+		"hosts":      "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\tbox-2\n",
+	} {
+		if text, err := os.ReadFile(root + "/etc/" + name); err != nil || string(text) != want {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
+	}
+}
+
+func TestLongHostsAreLeftAlone(t *testing.T) {
+	root := t.TempDir()
+	long := strings.Repeat("10.0.0.1 blocked.example\n", readLimit/24)
+	if err := errors.Join(os.Mkdir(root+"/etc", 0o755), os.WriteFile(root+"/etc/hosts", []byte(long), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	i := good()
+	if err := i.WriteFiles(root, nil); !errors.Is(err, errTooLong) {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(root + "/etc/hosts"); err != nil || string(text) != long {
+		t.Fatalf("%d bytes of %d, %v", len(text), len(long), err)
+	}
+	// The rest is written all the same.
+	if text, err := os.ReadFile(root + "/etc/hostname"); err != nil || string(text) != "box-1\n" {
+		t.Fatalf("%q, %v", text, err)
+	}
+}
+
+func TestAnEtcThatIsNoDirectory(t *testing.T) {
+	for name, make := range map[string]func(path string) error{
+		"a file":          func(path string) error { return os.WriteFile(path, nil, 0o644) },
+		"a dangling link": func(path string) error { return os.Symlink("nowhere", path) },
+		"a loop":          func(path string) error { return os.Symlink("etc", path) },
+	} {
+		root := t.TempDir()
+		if err := make(root + "/etc"); err != nil {
+			t.Fatal(err)
+		}
+		if err := good().WriteFiles(root, nil); err == nil {
+			t.Errorf("%s: nothing was said", name)
+		}
 	}
 }
