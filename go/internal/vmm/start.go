@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -368,11 +369,32 @@ func (v *vm) holdChild(deadline time.Time) error {
 		return fmt.Errorf("bwrap's status was %q", line)
 	}
 	child, err := unix.PidfdOpen(status.ChildPID, 0)
-	switch {
-	case err == nil:
-		v.child = child
-	case !errors.Is(err, unix.ESRCH):
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("hold process %d: %w", status.ChildPID, err)
 	}
+	if !v.isOurs(status.ChildPID) || unix.PidfdSendSignal(child, 0, nil, 0) != nil {
+		// The sandbox's process has gone, and its number is another's by now.
+		unix.Close(child)
+		return nil
+	}
+	v.child = child
 	return nil
+}
+
+// isOurs tells whether a process is a child of this microVM's bwrap, or came to us when that ended.
+func (v *vm) isOurs(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	// pid (name) state parent; the name may hold anything.
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	if len(fields) < 2 {
+		return false
+	}
+	parent, err := strconv.Atoi(fields[1])
+	return err == nil && (parent == v.process.Pid || parent == os.Getpid())
 }
