@@ -1,0 +1,70 @@
+// What the tests of faults share: what the caller was told, that the next call works, and a mount namespace to break
+// things in.
+import assert from "node:assert/strict";
+import { readdir } from "node:fs/promises";
+import { type Finished, type OwnHome, PYRO, startProgram, startPyro, untilGone } from "./harness.ts";
+
+export interface Told {
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string;
+  readonly retryable: boolean;
+}
+
+/** The error that `--json` printed; it must have a way out. */
+export function told(stdout: Buffer | string): Told {
+  const { error } = JSON.parse(stdout.toString()) as { error?: Told };
+  assert.ok(error !== undefined, `no error: ${stdout}`);
+  assert.ok(error.hint.length > 10, `no hint: ${stdout}`);
+  return error;
+}
+
+export function codeOf(stdout: Buffer | string): string {
+  return told(stdout).code;
+}
+
+/** The fault is over: a run does what it should, within a bound. */
+export async function worksAgain(home: OwnHome): Promise<void> {
+  const run = startPyro(["run", "--", "echo", "fine"], { env: home.env });
+  const { status, stdout, stderr } = await within(run.finished, 120_000);
+  assert.equal(stdout.toString(), "fine\n", stderr.toString());
+  assert.equal(status, 0);
+}
+
+export async function nothingRuns(home: OwnHome): Promise<void> {
+  await untilGone(() => home.processes(/qemu|bwrap/));
+  await untilGone(() => readdir(home.paths.runs));
+  await untilGone(() => readdir(home.paths.vms));
+}
+
+/** `pyro run --json -- ARGV`, which must fail within a bound. */
+export async function refused(home: OwnHome, args: string[] = ["--", "true"], ms = 60_000): Promise<Told> {
+  const run = startPyro(["run", "--json", ...args], { env: home.env });
+  const { status, stdout, stderr } = await within(run.finished, ms);
+  assert.equal(status, 125, `${stdout}${stderr}`);
+  return told(stdout);
+}
+
+/**
+ * Runs a shell script in a mount namespace of its own, with `$PYRO` as the command and `$PYRO_HOME` as the home: what
+ * it mounts is seen by what it starts, daemon included. Takes root.
+ */
+export async function inNamespace(home: OwnHome, script: string, env: NodeJS.ProcessEnv = {}): Promise<Finished> {
+  const whole = `set -e; pyro() { "$NODE" "$PYRO" "$@"; }; ${script}`;
+  const program = startProgram("unshare", ["--mount", "--propagation", "private", "sh", "-c", whole], {
+    env: { ...home.env, NODE: process.execPath, PYRO, ...env },
+  });
+  return await within(program.finished, 240_000);
+}
+
+export async function within<T>(work: Promise<T>, ms: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no end within ${ms / 1000} s`)), ms);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
