@@ -95,7 +95,7 @@ export async function ownHome(options: { templates: boolean; poolSize?: number }
   await symlink(join(shared, "environments"), join(path, "environments"));
   if (options.templates) await symlink(join(shared, "cache"), join(path, "cache"));
   else await mkdir(join(path, "cache"));
-  return new OwnHome(path, options.poolSize ?? 0);
+  return new OwnHome(path, options.poolSize);
 }
 
 export class OwnHome {
@@ -103,7 +103,7 @@ export class OwnHome {
   readonly paths: Paths;
   readonly #poolSize: number;
 
-  constructor(path: string, poolSize: number) {
+  constructor(path: string, poolSize = 0) {
     this.path = path;
     this.#poolSize = poolSize;
     this.paths = pathsFor({ PYRO_HOME: path }, process.getuid?.() ?? 0);
