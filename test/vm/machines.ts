@@ -19,6 +19,7 @@ import { runOk, sharedHome } from "./harness.ts";
 export class MachineRoom {
   readonly driver: QemuDriver;
   readonly templates: Templates;
+  readonly paths: Paths;
   readonly launcher: Launcher;
   readonly directory: string;
   readonly base: InstalledEnvironment;
@@ -35,6 +36,7 @@ export class MachineRoom {
     this.directory = directory;
     this.launcher = launcher;
     this.driver = driver;
+    this.paths = paths;
     this.templates = new Templates(paths, driver, { limit: 8 });
     this.base = base;
     this.spec = spec;

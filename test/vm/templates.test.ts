@@ -1,9 +1,12 @@
-// A template is refused when one byte of it has changed, and made again without the caller noticing.
+// A template is refused when one byte of it has changed, and made again without the caller noticing; of many, those used
+// last are kept.
 import assert from "node:assert/strict";
-import { open, readdir, readFile, stat } from "node:fs/promises";
+import { open, readdir, readFile, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { Templates } from "../../src/engine/templates.ts";
 import { ownHome, pyro, runOk } from "./harness.ts";
+import { MachineRoom } from "./machines.ts";
 
 async function flipByte(path: string): Promise<void> {
   const file = await open(path, "r+");
@@ -40,3 +43,26 @@ for (const part of ["state", "memory"] as const) {
     assert.equal(record.key, key);
   });
 }
+
+test("beyond the limit the least recently used goes, and none that a start may just be using", async () => {
+  await using room = await MachineRoom.open();
+  const templates = new Templates(room.paths, room.driver, { limit: 1 });
+  const ensure = async (memMib: number) => await templates.ensure({ ...room.spec, memMib }, () => {});
+  const kept = async () => (await readdir(room.paths.templates)).sort();
+  const held = async () =>
+    (await room.launcher.call((calls, options) => calls.hello({}, options))).memories
+      .map(({ templateId }) => templateId)
+      .sort();
+  const first = await ensure(256);
+  const second = await ensure(272);
+  assert.deepEqual(await kept(), [first.key, second.key].sort(), "both were asked for a moment ago");
+  const longAgo = new Date(Date.now() - 3_600_000);
+  await utimes(first.directory, longAgo, longAgo);
+  await ensure(272);
+  const third = await ensure(288);
+  assert.deepEqual(await kept(), [second.key, third.key].sort());
+  assert.deepEqual(await held(), [second.key, third.key].sort(), "its memory went with it");
+  await assert.rejects(
+    room.driver.restore(first, { ...room.spec, memMib: 256 }, "gone", { drives: {}, ephemeral: true }),
+  );
+});

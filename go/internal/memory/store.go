@@ -128,7 +128,9 @@ func (s *Store) Seal(id, path string) (sha256 string, data uint64, err error) {
 		s.mutex.Lock()
 		defer s.mutex.Unlock()
 		e.state = after
-		e.sha256 = sha256
+		if err == nil {
+			e.sha256 = sha256
+		}
 		if e.dropped {
 			e.file.Close()
 		}
