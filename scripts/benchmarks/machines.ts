@@ -4,7 +4,6 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Engine } from "../../src/engine/engine.ts";
-import { startFresh } from "../../src/engine/fresh.ts";
 import type { MicroVm } from "../../src/engine/microvm.ts";
 import { type Paths, pathsFor } from "../../src/engine/paths.ts";
 import type { Prepared } from "../../src/engine/preparation.ts";
@@ -200,7 +199,7 @@ export class Machines {
   async #inOne<T>(work: (vm: MicroVm) => Promise<T>): Promise<T> {
     const diskPath = join(this.#paths.state, `bench-${randomUUID()}.ext4`);
     const options = { machineId: newVmId(), diskPath, signal: AbortSignal.timeout(600_000) };
-    const vm = await startFresh(this.#prepared, options, () => {});
+    const vm = await this.#engine.starts.start(this.#prepared, options, () => {});
     try {
       return await work(vm);
     } finally {

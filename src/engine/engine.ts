@@ -8,6 +8,7 @@ import { installation } from "../host/installation.ts";
 import { Launcher } from "../launcher/launcher.ts";
 import { Acceleration } from "./acceleration.ts";
 import { Doctor } from "./doctor.ts";
+import { FreshStarts } from "./fresh.ts";
 import type { Paths } from "./paths.ts";
 import { Pool } from "./pool.ts";
 import { Preparation } from "./preparation.ts";
@@ -20,6 +21,7 @@ export class Engine {
   readonly runs: Runs;
   readonly pool: Pool;
   readonly preparation: Preparation;
+  readonly starts: FreshStarts;
   readonly doctor: Doctor;
   readonly #launcher: Launcher;
   readonly #acceleration: Acceleration;
@@ -35,9 +37,11 @@ export class Engine {
     this.environments = new EnvironmentStore(paths, guestd);
     const acceleration = new Acceleration(paths, this.#launcher, settings);
     this.#acceleration = acceleration;
-    this.pool = new Pool(paths.pool, settings.poolSize);
+    this.starts = new FreshStarts();
+    this.pool = new Pool(this.starts, paths.pool, settings.poolSize);
     this.preparation = new Preparation(this.environments, acceleration);
-    this.runs = new Runs({ paths, preparation: this.preparation, pool: this.pool }, this.#launcher);
+    const { preparation, starts, pool } = this;
+    this.runs = new Runs({ paths, preparation, starts, pool }, this.#launcher);
     this.doctor = new Doctor({
       paths,
       settings,

@@ -1,8 +1,11 @@
 // A microVM made from nothing but what is prepared: a disk formatted, the template restored onto it. A template that
-// turns out damaged is made again on the way.
+// turns out damaged is made again on the way. Only some are started at once: each has deadlines to meet, which a hundred
+// on two cores would all miss.
 import { rm } from "node:fs/promises";
 import { type Drives, TemplateDamaged } from "../drivers/driver.ts";
 import { formatDisk } from "../environments/disk.ts";
+import { hostCpus } from "../host/resources.ts";
+import { Gate } from "./gate.ts";
 import { MicroVm } from "./microvm.ts";
 import type { Prepared } from "./preparation.ts";
 import type { Progress } from "./templates.ts";
@@ -15,8 +18,20 @@ export interface FreshOptions {
   readonly signal: AbortSignal;
 }
 
-/** On failure nothing of it is left. Errors: those of MicroVm.start and formatDisk. */
-export async function startFresh(prepared: Prepared, options: FreshOptions, progress: Progress): Promise<MicroVm> {
+/** Starts at once per core of the host. */
+const STARTS_PER_CORE = 2;
+const FEWEST_STARTS = 4;
+
+export class FreshStarts {
+  readonly #gate = new Gate(Math.max(FEWEST_STARTS, STARTS_PER_CORE * hostCpus()));
+
+  /** On failure nothing of it is left. Errors: those of MicroVm.start and formatDisk; the signal's reason. */
+  async start(prepared: Prepared, options: FreshOptions, progress: Progress): Promise<MicroVm> {
+    return await this.#gate.pass(() => startNow(prepared, options, progress), options.signal);
+  }
+}
+
+async function startNow(prepared: Prepared, options: FreshOptions, progress: Progress): Promise<MicroVm> {
   const { shape, spec, environment, driver, templates } = prepared;
   const { diskPath, signal } = options;
   await formatDisk(diskPath, shape.diskMib, signal);

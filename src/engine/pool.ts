@@ -5,7 +5,7 @@ import { randomBytes } from "node:crypto";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { hostMemory } from "../host/resources.ts";
-import { startFresh } from "./fresh.ts";
+import type { FreshStarts } from "./fresh.ts";
 import { MEMORY_RESERVE_MIB } from "./limits.ts";
 import type { MicroVm } from "./microvm.ts";
 import type { Prepared } from "./preparation.ts";
@@ -35,6 +35,7 @@ interface Filling {
 }
 
 export class Pool {
+  readonly #starts: FreshStarts;
   readonly #directory: string;
   readonly #size: number;
   readonly #hostMemory: typeof hostMemory;
@@ -50,7 +51,8 @@ export class Pool {
   #closed = false;
 
   /** `directory` holds the disks of idle microVMs; `size` 0 switches the pool off. */
-  constructor(directory: string, size: number, memory = hostMemory) {
+  constructor(starts: FreshStarts, directory: string, size: number, memory = hostMemory) {
+    this.#starts = starts;
     this.#directory = directory;
     this.#size = size;
     this.#hostMemory = memory;
@@ -193,7 +195,7 @@ export class Pool {
       await mkdir(directory, { mode: 0o700 });
       const diskPath = join(directory, "disk.ext4");
       const options = { machineId, diskPath, signal: filling.stop.signal };
-      const idle = { key: prepared.key, vm: await startFresh(prepared, options, () => {}), directory };
+      const idle = { key: prepared.key, vm: await this.#starts.start(prepared, options, () => {}), directory };
       filling.mounted.resolve(idle);
       if (!filling.claimed) await this.#keep(idle, filling);
       this.#failures = 0;

@@ -4,7 +4,7 @@ import { mkdir, rm } from "node:fs/promises";
 import { join, posix } from "node:path";
 import { PyroError } from "../errors/error.ts";
 import type { EventOf, ParsedInputOf } from "../operations/table.ts";
-import { startFresh } from "./fresh.ts";
+import type { FreshStarts } from "./fresh.ts";
 import { checkDisk, checkMemory, checkSize } from "./limits.ts";
 import type { MicroVm } from "./microvm.ts";
 import type { Paths } from "./paths.ts";
@@ -27,6 +27,7 @@ export type RunInput = ParsedInputOf<"run">;
 export interface RunContext {
   readonly paths: Paths;
   readonly preparation: Preparation;
+  readonly starts: FreshStarts;
   readonly pool: Pool;
 }
 
@@ -225,7 +226,7 @@ export class Run {
     });
     const { vmId: machineId } = this;
     const signal = this.#cancelling.signal;
-    return await startFresh(prepared, { machineId, diskPath: this.#diskPath, signal }, progress);
+    return await this.#context.starts.start(prepared, { machineId, diskPath: this.#diskPath, signal }, progress);
   }
 
   async #takeUp(vm: MicroVm | undefined): Promise<HostProcess | undefined> {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { FreshStarts } from "../../src/engine/fresh.ts";
 import { Pool } from "../../src/engine/pool.ts";
 import { type OwnHome, ownHome, pyro, runOk, startPyro, untilGone } from "./harness.ts";
 import { MachineRoom } from "./machines.ts";
@@ -114,7 +115,10 @@ test("a host that gets short of memory has them back, and it fills no more until
   const prepared = await room.prepared();
   // The host's memory itself cannot be made short here without harm to everything else on it.
   let availableMib = 4096;
-  const pool = new Pool(await room.scratch("pool"), 1, async () => ({ totalMib: 8192, availableMib }));
+  const pool = new Pool(new FreshStarts(), await room.scratch("pool"), 1, async () => ({
+    totalMib: 8192,
+    availableMib,
+  }));
   await pool.open();
   const ready = async (count: number) => {
     const deadline = Date.now() + 30_000;
