@@ -60,10 +60,14 @@ export function confinementFix(said: string, settings: NamespaceSettings): strin
   if (/setresuid|setresgid|setgroups|initgroups/.test(said)) {
     return "this root is one of a user namespace (a rootless container), where microVMs can have no users of their own: run pyro as an ordinary user there";
   }
+  // Only who sees all of /proc may mount one for a new pid namespace.
+  if (/mount proc/i.test(said)) {
+    return "parts of /proc are covered, as container engines do it: start the container without that (Docker: --security-opt systempaths=unconfined)";
+  }
   if (settings.clone === "0") return `as root: sysctl -w kernel.unprivileged_userns_clone=1 (${keep})`;
   if (settings.most === "0") return `as root: sysctl -w user.max_user_namespaces=15000 (${keep})`;
   if (settings.apparmor === "1") {
     return `let bwrap make user namespaces, with the AppArmor profile in docs/host-requirements.md or, for every program, sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 (${keep})`;
   }
-  return "this user must be allowed to make user namespaces and to mount /proc in one; in a container see docs/host-requirements.md";
+  return "this user must be allowed to make user namespaces; in a container see docs/host-requirements.md";
 }

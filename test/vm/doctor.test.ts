@@ -82,6 +82,13 @@ test("root without other users, as in a rootless container", async () => {
   assert.match(line(report, "confinement").fix ?? "", /as an ordinary user there/);
 });
 
+test("parts of /proc covered, as in a container", { skip: NEEDS_ROOT }, async () => {
+  const report = await examined(["--mount"], "mount -t tmpfs tmpfs /proc/irq");
+  assert.equal(report.ok, false);
+  assert.match(line(report, "confinement").message, /mount proc/);
+  assert.match(line(report, "confinement").fix ?? "", /systempaths=unconfined/);
+});
+
 test("no package sources and little room are warnings", { skip: NEEDS_ROOT }, async () => {
   const report = await examined(
     ["--mount"],

@@ -17,5 +17,9 @@ test("each restriction of user namespaces has its own way out", () => {
 test("what bubblewrap says comes before settings that are no obstacle", () => {
   assert.match(confinementFix("bwrap: Unknown option --disable-userns", { ...OPEN, apparmor: "1" }), /bubblewrap 0\.8/);
   assert.match(confinementFix("setpriv: setresuid failed: Invalid argument", OPEN), /as an ordinary user there/);
+  assert.match(
+    confinementFix("bwrap: Can't mount proc on /newroot/proc: Operation not permitted", OPEN),
+    /systempaths/,
+  );
   assert.match(confinementFix(DENIED, { clone: "1", most: "96365", apparmor: "0" }), /container/);
 });
