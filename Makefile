@@ -9,7 +9,7 @@ export PATH
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
-setup: ## Install what is missing and build everything; afterwards bin/pyro.js is the command pyro
+setup: ## Install what is missing and build everything; afterwards bin/pyro is the command pyro
 	@scripts/setup
 
 demo: setup ## Set up, print git's version from inside a real microVM, stop the daemon

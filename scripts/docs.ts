@@ -3,8 +3,9 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { flagsOf } from "../src/cli/from-operation.ts";
-import { cliRows } from "../src/cli/program.ts";
+import { bracketed, flagsOf } from "../src/cli/from-operation.ts";
+import { cliRows, HOSTS, SHELLS } from "../src/cli/program.ts";
+import { SETTINGS, type Setting } from "../src/config/settings.ts";
 import { ALWAYS_POSSIBLE, CODES } from "../src/errors/codes.ts";
 import { toolInput, toolOutput } from "../src/mcp/from-operation.ts";
 import type { Operation } from "../src/operations/define.ts";
@@ -42,14 +43,15 @@ export async function stalePages(): Promise<string[]> {
 }
 
 function cliPage(): string {
-  const parts = cliRows().map(({ row, shape }) => {
+  const parts = cliRows().map(({ facts, shape }) => {
+    const row: Operation = OPERATIONS[facts.name];
     const command = `pyro ${shape.path.join(" ")}`;
-    const words = (shape.positional ?? []).map((key) => (isOptional(row.input, key) ? `[${key}]` : `<${key}>`));
+    const words = (shape.positional ?? []).map((key) => bracketed(key, facts));
     const rest = shape.rest === undefined ? [] : ["-- COMMAND [ARG...]"];
     const schema = schemaOf(row.input, "input");
     const takes: string[][] = [
       ...(shape.positional ?? []).map((key) => [`\`${key}\``, described(schema.properties?.[key])]),
-      ...flagsOf(row, shape).map(({ flags, description }) => [`\`${flags}\``, description]),
+      ...flagsOf(facts, shape).map(({ flags, description }) => [`\`${flags}\``, description]),
     ];
     return [
       `## \`${command}\``,
@@ -73,10 +75,46 @@ function cliPage(): string {
       ["`pyro daemon status`", "Says whether the daemon runs, and where its log is."],
       ["`pyro daemon stop`", "Stops the daemon; runs end, workspaces stay."],
       ["`pyro mcp serve [--profile P]`", "Serves MCP on stdin and stdout until stdin closes."],
+      [
+        `\`pyro mcp config ${HOSTS.join("|")} [--profile P]\``,
+        "Prints what tells an agent of that server: on stdout what belongs in its file, on stderr which, and the command that does the same.",
+      ],
+      [
+        `\`pyro completion ${SHELLS.join("|")}\``,
+        "Prints a script that makes a shell complete commands, options and names, of what a running daemon has.",
+      ],
+      ["`pyro help COMMAND`", "The same as `pyro COMMAND --help`."],
       ["`pyro --version [--json]`", "Prints the version."],
     ],
   );
-  return page("The command line", general.join("\n"), ...parts.flat(), "## Commands that are no operation", others);
+  return page(
+    "The command line",
+    general.join("\n"),
+    ...parts.flat(),
+    "## Commands that are no operation",
+    others,
+    "## Settings",
+    "A flag goes over the environment variable, that over `$XDG_CONFIG_HOME/pyro/config.json` (one JSON object), that over the\ndefault. A key of the file that nothing reads is warned of.",
+    settings(),
+  );
+}
+
+function settings(): string {
+  const rows = Object.values<Setting<unknown>>(SETTINGS).map(({ key, variable, kind, fallback, meaning }) => [
+    variable === null ? "" : `\`${variable}\``,
+    `\`${key}\``,
+    kind.takes,
+    fallback === undefined ? "" : `\`${String(fallback)}\``,
+    meaning,
+  ]);
+  const home = [
+    "`PYRO_HOME`",
+    "",
+    "a directory",
+    "",
+    "Where everything is kept, instead of below `XDG_STATE_HOME` and `XDG_CACHE_HOME`",
+  ];
+  return table(["variable", "in config.json", "takes", "default", "meaning"], [home, ...rows]);
 }
 
 function sdkPage(): string {
@@ -192,10 +230,6 @@ function errorsOf(row: Operation): string {
 
 function schemaOf(schema: z.ZodObject, io: "input" | "output"): Property & { required?: readonly string[] } {
   return z.toJSONSchema(schema, { io }) as Property & { required?: readonly string[] };
-}
-
-function isOptional(schema: z.ZodObject, key: string): boolean {
-  return schema.shape[key]?.safeParse(undefined).success === true;
 }
 
 function fenced(text: string): string {

@@ -1,8 +1,11 @@
 // Carries out what the command line asks for and shows the answer.
+import { existsSync } from "node:fs";
 import { call } from "../client/call.ts";
+import { withUserDefaults } from "../client/settings.ts";
 import { openStream } from "../client/stream.ts";
-import type { InputOf, OperationName, OutputOf, ParsedInputOf } from "../operations/table.ts";
-import { OPERATIONS } from "../operations/table.ts";
+import { PyroError } from "../errors/error.ts";
+import { FACTS } from "../operations/facts.ts";
+import type { InputOf, OperationName, OutputOf } from "../operations/table.ts";
 import type { Context, Ended } from "./context.ts";
 import type { Asked } from "./from-operation.ts";
 import { watchInterrupts } from "./interrupts.ts";
@@ -12,10 +15,29 @@ import { runCommand } from "./run.ts";
 import { VIEWS, type View } from "./views/view.ts";
 
 /** The exit status. Errors are thrown. */
-export async function dispatch({ row, input }: Asked, context: Context): Promise<number> {
-  const name = nameOf(row.name);
-  if (name === "run") return runCommand(input as ParsedInputOf<"run">, context);
-  return answer(name, input as InputOf<typeof name>, context);
+export async function dispatch(asked: Asked, context: Context): Promise<number> {
+  const { name } = asked;
+  const input = withUserDefaults(name, asked.input, context.where.environment);
+  // Schemas take a while to load, and a daemon checks all that it is asked: only one that would first have to be
+  // started is spared input that it would refuse.
+  if (!existsSync(context.where.paths.daemonSocket)) await check(asked, input);
+  try {
+    if (name === "run") return await runCommand(input as InputOf<"run">, context);
+    return await answer(name, input as InputOf<typeof name>, context);
+  } catch (thrown) {
+    // What the daemon refused is said in the words that were typed.
+    if (thrown instanceof PyroError && thrown.code === "INVALID_INPUT") await check(asked, input);
+    throw thrown;
+  }
+}
+
+/** Errors: INVALID_INPUT naming flags. */
+async function check({ name, label }: Asked, input: unknown): Promise<void> {
+  const [{ parseInput }, { OPERATIONS }] = await Promise.all([
+    import("../operations/check.ts"),
+    import("../operations/table.ts"),
+  ]);
+  parseInput(OPERATIONS[name], input, label);
 }
 
 async function answer<N extends OperationName>(name: N, input: InputOf<N>, context: Context): Promise<number> {
@@ -44,7 +66,7 @@ async function ask<N extends OperationName>(
   context: Context,
   signal: AbortSignal,
 ): Promise<OutputOf<N>> {
-  if (!("events" in OPERATIONS[name])) return call(context.where, name, input, { signal });
+  if (!FACTS[name].streams) return call(context.where, name, input, { signal });
   const progress = new Progress(context);
   try {
     return await openStream(context.where, name, input, {
@@ -60,9 +82,4 @@ async function ask<N extends OperationName>(
 
 function isProgress(event: unknown): event is ProgressEvent {
   return typeof event === "object" && event !== null && "type" in event && event.type === "progress";
-}
-
-function nameOf(name: string): OperationName {
-  if (Object.hasOwn(OPERATIONS, name)) return name as OperationName;
-  throw new Error(`${name} is not in the table`);
 }

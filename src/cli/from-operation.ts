@@ -1,9 +1,10 @@
 // A row of the table as a command: its flags, help and arguments, and the way back from what was typed to an input.
+// Works from the rows' plain facts: the input is checked against its schema later, and mostly by the daemon.
 import { Argument, Command, Option } from "commander";
-import * as z from "zod";
 import { PyroError } from "../errors/error.ts";
-import { parseInput } from "../operations/check.ts";
-import type { CliShape, Operation } from "../operations/define.ts";
+import type { CliShape } from "../operations/define.ts";
+import type { Facts, Property } from "../operations/facts.ts";
+import type { OperationName } from "../operations/table.ts";
 
 /** How one input key is typed. */
 interface Field {
@@ -12,18 +13,12 @@ interface Field {
   readonly option: Option;
 }
 
-interface Property {
-  readonly type?: string;
-  readonly description?: string;
-  readonly default?: unknown;
-  readonly enum?: readonly unknown[];
-  readonly additionalProperties?: unknown;
-}
-
-/** What the command line asks for. */
+/** What the command line asks for; the input holds what was typed and nothing else. */
 export interface Asked {
-  readonly row: Operation;
+  readonly name: OperationName;
   readonly input: Record<string, unknown>;
+  /** An input's key in the words of this command. */
+  readonly label: (key: string) => string;
 }
 
 export interface Typed {
@@ -31,22 +26,16 @@ export interface Typed {
   readonly rest: readonly string[] | undefined;
 }
 
-/** The command for a row that has one. `act` gets the checked input, with its defaults. */
-export function commandFor(
-  row: Operation,
-  shape: CliShape,
-  typed: Typed,
-  act: (asked: Asked) => Promise<void>,
-): Command {
-  const name = shape.path.at(-1) ?? row.name;
-  const command = new Command(name).summary(row.summary).description(`${row.summary}.`);
-  const properties = propertiesOf(row);
+/** The command for a row that has one. */
+export function commandFor(facts: Facts, shape: CliShape, typed: Typed, act: (asked: Asked) => Promise<void>): Command {
+  const name = shape.path.at(-1) ?? facts.name;
+  const command = new Command(name).summary(facts.summary).description(`${facts.summary}.`);
   const positional = shape.positional ?? [];
-  for (const key of positional) command.addArgument(argumentFor(key, properties[key], row));
-  const fields = fieldsOf(row, shape, properties);
+  for (const key of positional) command.addArgument(argumentFor(key, facts));
+  const fields = fieldsOf(facts, shape);
   for (const { option } of fields) command.addOption(option);
   if (shape.rest !== undefined) {
-    const words = positional.map((key) => (isOptional(row, key) ? `[${key}]` : `<${key}>`));
+    const words = positional.map((key) => bracketed(key, facts));
     command.usage(["[options]", ...words, "-- COMMAND [ARG...]"].join(" "));
   }
   if (shape.examples)
@@ -63,8 +52,11 @@ export function commandFor(
       if (value !== undefined) input[field.key] = value;
     }
     if (shape.rest !== undefined) input[shape.rest] = [...(typed.rest ?? [])];
-    const label = (key: string) => fields.find((field) => field.key === key)?.option.long ?? key;
-    await act({ row, input: parseInput(row, input, label) });
+    await act({
+      name: facts.name,
+      input,
+      label: (key) => fields.find((field) => field.key === key)?.option.long ?? key,
+    });
   });
   return command;
 }
@@ -77,34 +69,37 @@ export function missingCommand(shape: CliShape): PyroError {
   });
 }
 
-/** Flags of a row as `[flags, description]`, for help and the reference. */
-export function flagsOf(row: Operation, shape: CliShape): { flags: string; description: string }[] {
-  return fieldsOf(row, shape, propertiesOf(row)).map(({ option }) => ({
-    flags: option.flags,
-    description: option.description,
-  }));
+/** Flags of a row as `[flags, description]`, for the reference. */
+export function flagsOf(facts: Facts, shape: CliShape): { flags: string; description: string }[] {
+  return fieldsOf(facts, shape).map(({ option }) => ({ flags: option.flags, description: option.description }));
 }
 
-function fieldsOf(row: Operation, shape: CliShape, properties: Record<string, Property>): Field[] {
+/** `[key]` when it may be left out, else `<key>`. */
+export function bracketed(key: string, facts: Facts): string {
+  return facts.required.includes(key) ? `<${key}>` : `[${key}]`;
+}
+
+function fieldsOf(facts: Facts, shape: CliShape): Field[] {
   const elsewhere = new Set([...(shape.positional ?? []), ...(shape.omit ?? []), shape.rest]);
-  return Object.entries(properties)
+  return Object.entries(facts.properties)
     .filter(([key]) => !elsewhere.has(key))
-    .map(([key, property]) => fieldFor(row, key, property, shape.flags?.[key]));
+    .map(([key, property]) => fieldFor(facts, key, property, shape.flags?.[key]));
 }
 
-function fieldFor(row: Operation, key: string, property: Property, flags: string | undefined): Field {
-  const kind = kindOf(row, key, property);
+function fieldFor(facts: Facts, key: string, property: Property, flags: string | undefined): Field {
+  const kind = kindOf(facts, key, property);
   const long = `--${key.replaceAll("_", "-")}`;
   // The unit stands at the end of a name: --mem-mib <mib>, --timeout-seconds <seconds>.
   const value = kind === "boolean" ? "" : ` <${key.split("_").at(-1)}>`;
-  const option = new Option(flags ?? `${long}${value}`, described(property));
-  if (kind === "record" || kind === "list") {
+  const again = kind === "record" || kind === "list";
+  const option = new Option(flags ?? `${long}${value}`, `${described(property)}${again ? " (may be repeated)" : ""}`);
+  if (again) {
     option.argParser((text: string, before: string[] | undefined) => [...(before ?? []), text]);
-  }
+  } else if (property.enum) option.choices(property.enum.map(String));
   return { key, kind, option };
 }
 
-function kindOf(row: Operation, key: string, property: Property): Field["kind"] {
+function kindOf(facts: Facts, key: string, property: Property): Field["kind"] {
   switch (property.type) {
     case "boolean":
       return "boolean";
@@ -118,28 +113,17 @@ function kindOf(row: Operation, key: string, property: Property): Field["kind"] 
     case "object":
       if (property.additionalProperties) return "record";
   }
-  throw new Error(`${row.name}.${key} has no form on the command line; omit it or make it positional`);
+  throw new Error(`${facts.name}.${key} has no form on the command line; omit it or make it positional`);
 }
 
-function argumentFor(key: string, property: Property | undefined, row: Operation): Argument {
-  const words = isOptional(row, key) ? `[${key}]` : `<${key}>`;
-  return new Argument(words, property ? described(property) : "");
+function argumentFor(key: string, facts: Facts): Argument {
+  const property = facts.properties[key];
+  return new Argument(bracketed(key, facts), property ? described(property) : "");
 }
 
-function described(property: Property): string {
-  const { description = "", default: standard, enum: choices } = property;
-  const of = choices ? ` (one of: ${choices.join(", ")})` : "";
+function described({ description = "", default: standard }: Property): string {
   const shown = standard === undefined || standard === false ? "" : ` (default: ${String(standard)})`;
-  return `${description}${of}${shown}`;
-}
-
-function isOptional(row: Operation, key: string): boolean {
-  return row.input.shape[key]?.safeParse(undefined).success === true;
-}
-
-function propertiesOf(row: Operation): Record<string, Property> {
-  const schema = z.toJSONSchema(row.input, { io: "input", unrepresentable: "throw" });
-  return (schema.properties ?? {}) as Record<string, Property>;
+  return `${description}${shown}`;
 }
 
 function typedValue({ kind, option }: Field, value: unknown): unknown {

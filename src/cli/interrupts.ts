@@ -44,8 +44,12 @@ export function watchInterrupts(send: (signal: number) => void, cancel: (reason:
   };
 }
 
+/** What has to be put right before this process dies of a signal: the terminal. */
+export const lastThings = new Set<() => void>();
+
 /** Ends this process by a signal, whatever it still waits for. */
 export function dieOf(signal: number): void {
+  for (const last of lastThings) last();
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"]) process.removeAllListeners(name);
   process.kill(process.pid, signal);
 }

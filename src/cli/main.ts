@@ -1,143 +1,188 @@
 // The command `pyro`. The only printer of errors and setter of the exit status.
 import { constants } from "node:os";
-import type { Command } from "commander";
 import { type Context, Ended } from "./context.ts";
 import { dieOf } from "./interrupts.ts";
 import { isWriting, STDERR, STDOUT, writeAll, writeJson } from "./output.ts";
 
 const VERSION_FLAGS = ["--version", "-V"];
 const GLOBAL_FLAGS = ["--json", "--quiet", "--verbose"];
+const HELP_FLAGS = ["--help", "-h"];
 const STATUS_USAGE = 2;
 const STATUS_PYRO_FAILED = 125;
 
-/** `argv` is what follows the program's name. Sets process.exitCode; the process then ends by itself. */
-export async function main(argv: string[]): Promise<void> {
-  let status: number;
-  try {
-    status = await execute(argv);
-  } catch (thrown) {
-    status = thrown instanceof Ended ? thrown.status : 1;
-  }
-  process.exitCode = status;
-  // A write that its reader never takes would keep the process for ever: end as the signal ends it.
-  if (isWriting()) dieOf(status > 128 ? status - 128 : constants.signals.SIGTERM);
+/** A command line as it was typed. */
+interface Line {
+  /** What stands before `--`. */
+  readonly words: readonly string[];
+  /** What stands behind it; undefined when there is none. */
+  readonly rest: readonly string[] | undefined;
+  readonly json: boolean;
+  readonly verbose: boolean;
 }
 
+/** `argv` is what follows the program's name. Sets process.exitCode; the process then ends by itself. */
+export async function main(argv: readonly string[]): Promise<void> {
+  process.exitCode = await execute(argv);
+  // A write that its reader never takes would keep the process for ever: end as the signal ends it.
+  if (isWriting()) dieOf(process.exitCode > 128 ? process.exitCode - 128 : constants.signals.SIGTERM);
+}
+
+/** The exit status. Never rejects. */
 async function execute(argv: readonly string[]): Promise<number> {
-  if (isVersion(argv)) return printVersion(argv.includes("--json"));
+  if (argv[0] === "__complete") {
+    const { complete } = await import("./complete.ts");
+    return complete(argv.slice(argv[1] === "--" ? 2 : 1));
+  }
   const at = argv.indexOf("--");
-  const words = at < 0 ? argv : argv.slice(0, at);
+  const words = asked(at < 0 ? argv : argv.slice(0, at));
   const rest = at < 0 ? undefined : argv.slice(at + 1);
-  const { rowNamed } = await import("./program.ts");
-  const named = rowNamed(words);
-  // A row that passes a command's status on keeps 125 for pyro itself.
-  const passesStatus = named?.row.stdin === true;
-  const json = words.includes("--json");
-  const verbose = words.includes("--verbose");
+  const line: Line = { words, rest, json: words.includes("--json"), verbose: words.includes("--verbose") };
   try {
-    return await parseAndAct(words, rest, named);
+    if (isVersion(argv)) return await printVersion(line.json);
+    return await parseAndAct(line);
   } catch (thrown) {
-    if (thrown instanceof Ended && !json) return thrown.status;
-    const status = await printError(thrown, json, verbose);
+    if (thrown instanceof Ended && !line.json) return thrown.status;
+    const { rowNamed } = await import("./program.ts");
+    // A row that passes a command's status on keeps 125 for pyro itself.
+    const passesStatus = rowNamed(words)?.facts.stdin === true;
+    const status = await printError(thrown, line);
     if (thrown instanceof Ended) return thrown.status;
     return passesStatus ? STATUS_PYRO_FAILED : status;
   }
 }
 
-async function parseAndAct(
-  words: readonly string[],
-  rest: readonly string[] | undefined,
-  named: ReturnType<typeof import("./program.ts")["rowNamed"]>,
-): Promise<number> {
-  const [{ buildProgram }, { missingCommand }, { whereFrom }, { CommanderError }] = await Promise.all([
-    import("./program.ts"),
-    import("./from-operation.ts"),
-    import("../client/where.ts"),
-    import("commander"),
-  ]);
+/** `pyro help X` is `pyro X --help`. */
+function asked(words: readonly string[]): readonly string[] {
+  return words[0] === "help" ? [...words.slice(1), "--help"] : words;
+}
+
+async function parseAndAct(line: Line): Promise<number> {
+  const { words, rest } = line;
+  const [{ buildProgram, commandNamed, rowNamed }, { missingCommand }, { CommanderError }, { Stopped, usageError }] =
+    await Promise.all([
+      import("./program.ts"),
+      import("./from-operation.ts"),
+      import("commander"),
+      import("./usage.ts"),
+    ]);
+  const named = rowNamed(words);
   const takesCommand = named?.shape.rest !== undefined;
-  const wantsHelp = words.includes("--help") || words.includes("-h");
+  const wantsHelp = words.some((word) => HELP_FLAGS.includes(word));
   if (takesCommand && !wantsHelp && (rest === undefined || rest.length === 0)) throw missingCommand(named.shape);
 
   let status = 0;
   let said = "";
-  const context = (): Context => {
-    const { json = false, quiet = false, verbose = false } = program.opts<Partial<Context>>();
-    return { where: whereFrom(), json, quiet, verbose };
-  };
-  const program: Command = buildProgram(
+  const context = (): Promise<Context> => contextOf(program.opts<Partial<Context>>());
+  const program = buildProgram(
     { rest },
     {
-      operation: async (asked) => {
-        status = await (await import("./dispatch.ts")).dispatch(asked, context());
+      operation: async (operation) => {
+        status = await (await import("./dispatch.ts")).dispatch(operation, await context());
       },
       daemonStatus: async () => {
-        status = await (await import("./daemon.ts")).showDaemon(context());
+        status = await (await import("./daemon.ts")).showDaemon(await context());
       },
       daemonStop: async () => {
-        status = await (await import("./daemon.ts")).endDaemon(context());
+        status = await (await import("./daemon.ts")).endDaemon(await context());
+      },
+      completion: async (shell) => {
+        status = await (await import("./completion.ts")).printCompletion(shell, await context());
       },
       mcpServe: async (profile) => {
-        await (await import("../mcp/server.ts")).serve(whereFrom(), profile);
+        const { where } = await context();
+        await (await import("../mcp/server.ts")).serve(where, profile);
+      },
+      mcpConfig: async (host, profile) => {
+        status = await (await import("./mcp-config.ts")).printConfig(host, profile, await context());
       },
     },
   );
-  capture(program, (text) => {
-    said += text;
-  });
+  // commander's words become the message of our own error, and its help our own output.
+  const capture = (command: typeof program): void => {
+    const take = (text: string) => {
+      said += text;
+    };
+    command.configureOutput({ writeOut: take, writeErr: take, outputError: () => {} });
+    command.exitOverride((error) => {
+      throw new Stopped(error, command);
+    });
+    for (const child of command.commands) capture(child);
+  };
+  capture(program);
+  // Help for a command that is none is a mistake, not help for the one above.
+  const { command, surplus } = commandNamed(program, words);
+  const mistaken = wantsHelp && surplus !== undefined && command.commands.length > 0;
+  const parsed = mistaken ? words.filter((word) => !HELP_FLAGS.includes(word)) : words;
   try {
     // Where no command is taken, `--` ends the options as everywhere.
-    await program.parseAsync(takesCommand || rest === undefined ? [...words] : [...words, "--", ...rest], {
+    await program.parseAsync(takesCommand || rest === undefined ? [...parsed] : [...parsed, "--", ...rest], {
       from: "user",
     });
   } catch (thrown) {
-    if (!(thrown instanceof CommanderError)) throw thrown;
-    if (thrown.exitCode === 0) {
+    if (thrown instanceof CommanderError) throw new Error(thrown.message, { cause: thrown });
+    if (!(thrown instanceof Stopped)) throw thrown;
+    if (thrown.error.exitCode === 0) {
       await writeAll(STDOUT, said);
       return 0;
     }
-    if (thrown.code === "commander.help") {
-      await writeAll(STDERR, said);
-      return STATUS_USAGE;
-    }
-    const { PyroError } = await import("../errors/error.ts");
-    throw new PyroError("INVALID_INPUT", sentence(thrown.message));
+    if (thrown.error.code !== "commander.help" || line.json) throw usageError(thrown);
+    await writeAll(STDERR, said);
+    return STATUS_USAGE;
   }
   return status;
 }
 
-/** commander's words become the message of our own error, and its help our own output. */
-function capture(command: Command, take: (text: string) => void): void {
-  command.configureOutput({ writeOut: take, writeErr: take, outputError: () => {} });
-  for (const child of command.commands) capture(child, take);
+/** Where the daemon is and how to speak, with the log set up: --verbose goes over PYRO_LOG. */
+async function contextOf({ json = false, quiet = false, verbose = false }: Partial<Context>): Promise<Context> {
+  const [{ whereFrom }, { configureLog }, { logFrom }] = await Promise.all([
+    import("../client/where.ts"),
+    import("../client/settings.ts"),
+    import("../log/log.ts"),
+  ]);
+  const warnings = configureLog(process.env);
+  if (verbose) logFrom("debug");
+  if (!quiet) for (const warning of warnings) await writeAll(STDERR, `pyro: ${warning}\n`);
+  return { where: whereFrom(), json, quiet, verbose };
 }
 
-function sentence(message: string): string {
-  const text = message
-    .replace(/^error: /, "")
-    .replaceAll("\n", " ")
-    .trim();
-  const first = text.charAt(0).toUpperCase() + text.slice(1);
-  return /[.?!)]$/.test(first) ? first : `${first}.`;
-}
-
-/** Prints it for a person or as a document, and says which status it means outside run and exec. */
-async function printError(thrown: unknown, json: boolean, verbose: boolean): Promise<number> {
-  const [{ PyroError }, { CODES }] = await Promise.all([import("../errors/error.ts"), import("../errors/codes.ts")]);
-  const error =
-    thrown instanceof Ended ? new PyroError("CANCELLED", `${sentence(thrown.message)}`) : PyroError.from(thrown);
-  if (json) await writeJson({ error: error.toData() });
-  else {
-    await writeAll(STDERR, `pyro: ${error.message}\n      ${error.hint}\n`);
-    const shown = typeof error.details.log_tail === "string" ? error.details.log_tail.trimEnd() : "";
-    if (shown !== "") await writeAll(STDERR, `${shown.replace(/^/gm, "    | ")}\n`);
-  }
-  if (verbose) {
-    if (!json) await writeAll(STDERR, `${JSON.stringify({ code: error.code, details: error.details })}\n`);
-    await writeAll(
-      STDERR,
-      `${error.stack ?? ""}\n${error.cause instanceof Error ? `caused by ${error.cause.stack}\n` : ""}`,
-    );
+/**
+ * Prints it for a person or as a document, and says which status it means outside run and exec. Where it cannot be
+ * printed the status is all there is.
+ */
+async function printError(thrown: unknown, { words, json, verbose }: Line): Promise<number> {
+  const [{ PyroError }, { CODES }, { rowNamed }, { withHintFor }] = await Promise.all([
+    import("../errors/error.ts"),
+    import("../errors/codes.ts"),
+    import("./program.ts"),
+    import("./usage.ts"),
+  ]);
+  const path = ["pyro", ...(rowNamed(words)?.shape.path ?? [])].join(" ");
+  const error = withHintFor(
+    thrown instanceof Ended
+      ? new PyroError("CANCELLED", `${thrown.message.charAt(0).toUpperCase()}${thrown.message.slice(1)}.`)
+      : PyroError.from(thrown),
+    path,
+  );
+  const document =
+    json &&
+    (await writeJson({ error: error.toData() }).then(
+      () => true,
+      // Where it cannot be written it is said; where its reader has gone nobody wants to know.
+      (failure: unknown) => failure instanceof Ended,
+    ));
+  try {
+    if (!document) {
+      await writeAll(STDERR, `pyro: ${error.message}\n      ${error.hint}\n`);
+      const shown = typeof error.details.log_tail === "string" ? error.details.log_tail.trimEnd() : "";
+      if (shown !== "") await writeAll(STDERR, `${shown.replace(/^/gm, "    | ")}\n`);
+    }
+    if (verbose) {
+      if (!document) await writeAll(STDERR, `${JSON.stringify({ code: error.code, details: error.details })}\n`);
+      const cause = error.cause instanceof Error ? `caused by ${error.cause.stack}\n` : "";
+      await writeAll(STDERR, `${error.stack ?? ""}\n${cause}`);
+    }
+  } catch {
+    // Nobody hears us.
   }
   return CODES[error.code].exit;
 }

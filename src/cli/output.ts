@@ -7,7 +7,7 @@ import { Ended, STATUS_PIPE } from "./context.ts";
 export const STDOUT = 1;
 export const STDERR = 2;
 
-/** Resolves when the system has taken all of it. Errors: Ended with 141 when nobody reads any more. */
+/** Resolves when the system has taken all of it. Errors: Ended with 141 when nobody reads any more, HOST_IO_FAILED. */
 export async function writeAll(fd: number, data: Uint8Array | string): Promise<void> {
   const bytes = typeof data === "string" ? Buffer.from(data) : data;
   pending++;
@@ -22,9 +22,15 @@ async function writeSome(fd: number, bytes: Uint8Array): Promise<number> {
   try {
     return await writeOnce(fd, bytes);
   } catch (thrown) {
-    const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
+    const { code, message } = thrown as NodeJS.ErrnoException;
     if (code === "EPIPE") throw new Ended(STATUS_PIPE, "nobody reads the output any more");
-    if (code !== "EAGAIN") throw thrown;
+    if (code !== "EAGAIN") {
+      const { PyroError } = await import("../errors/error.ts");
+      throw new PyroError("HOST_IO_FAILED", `${fd === STDOUT ? "stdout" : "stderr"} takes no output: ${message}.`, {
+        hint: "Open it, or make room where it goes to; what was asked for may have been done.",
+        cause: thrown,
+      });
+    }
     // Somebody who shares the terminal or pipe made it non-blocking.
     await sleep(5);
     return 0;

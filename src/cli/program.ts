@@ -1,11 +1,15 @@
 // The whole command line: rows of the table, and the few commands that are no rows.
-import { Command, Option } from "commander";
-import type { CliShape, Operation, Profile } from "../operations/define.ts";
-import { OPERATIONS } from "../operations/table.ts";
+import { Argument, Command, Option } from "commander";
+import { type CliShape, PROFILES, type Profile } from "../operations/define.ts";
+import { FACTS, type Facts } from "../operations/facts.ts";
 import { type Asked, commandFor, type Typed } from "./from-operation.ts";
 
-export const PROFILES: readonly Profile[] = ["vm-run", "workspace-core", "workspace-full"];
 export const DEFAULT_PROFILE: Profile = "workspace-core";
+export const SHELLS = ["bash", "zsh", "fish"] as const;
+export const HOSTS = ["claude-code", "codex", "opencode"] as const;
+
+export type Shell = (typeof SHELLS)[number];
+export type Host = (typeof HOSTS)[number];
 
 const GROUPS: Readonly<Record<string, string>> = {
   daemon: "The process that holds this user's microVMs",
@@ -16,25 +20,53 @@ const GROUPS: Readonly<Record<string, string>> = {
 };
 const ALIASES: Readonly<Record<string, string>> = { workspace: "ws" };
 
+const VARIABLES = `
+Environment variables:
+  PYRO_HOME         where everything is kept, instead of below XDG_STATE_HOME
+  PYRO_ENVIRONMENT  environment of a run that names none
+  PYRO_POOL_SIZE    microVMs kept ready for the next run, 0 for none
+  PYRO_LOG          what the logs hold: debug, info, warn, error or off
+  PYRO_DRIVER, PYRO_UNCONFINED, NO_COLOR
+  A flag goes over its variable, that over $XDG_CONFIG_HOME/pyro/config.json.
+
+\`pyro help COMMAND\` or \`pyro COMMAND --help\` tells more of a command.`;
+
 /** What each kind of command does when it is its turn. */
 export interface Actions {
   operation(asked: Asked): Promise<void>;
   daemonStatus(): Promise<void>;
   daemonStop(): Promise<void>;
+  completion(shell: Shell): Promise<void>;
   mcpServe(profile: Profile): Promise<void>;
+  mcpConfig(host: Host, profile: Profile): Promise<void>;
 }
 
 /** Rows that have a command, with its shape. */
-export function cliRows(): { row: Operation; shape: CliShape }[] {
-  const rows: readonly Operation[] = Object.values(OPERATIONS);
-  return rows.flatMap((row) => ("path" in row.cli ? [{ row, shape: row.cli }] : []));
+export function cliRows(): { facts: Facts; shape: CliShape }[] {
+  return Object.values<Facts>(FACTS).flatMap((facts) => (facts.cli ? [{ facts, shape: facts.cli }] : []));
 }
 
 /** The row that the words of a command line name, before anything else is known of it. */
-export function rowNamed(words: readonly string[]): { row: Operation; shape: CliShape } | undefined {
+export function rowNamed(words: readonly string[]): { facts: Facts; shape: CliShape } | undefined {
   const [first, ...others] = words.filter((word) => !word.startsWith("-"));
   const named = [Object.entries(ALIASES).find(([, alias]) => alias === first)?.[0] ?? first, ...others];
   return cliRows().find(({ shape }) => shape.path.every((word, index) => named[index] === word));
+}
+
+/** How far the words name a command, and the first word that names none. Options are passed over. */
+export function commandNamed(program: Command, words: readonly string[]): { command: Command; surplus?: string } {
+  let command = program;
+  for (const word of words.filter((candidate) => !candidate.startsWith("-"))) {
+    const next = command.commands.find((child) => child.name() === word || child.aliases().includes(word));
+    if (next === undefined) return { command, surplus: word };
+    command = next;
+  }
+  return { command };
+}
+
+/** `pyro env list` for the command of that name. */
+export function pathOf(command: Command): string {
+  return command.parent ? `${pathOf(command.parent)} ${command.name()}` : command.name();
 }
 
 export function buildProgram(typed: Typed, actions: Actions): Command {
@@ -43,7 +75,8 @@ export function buildProgram(typed: Typed, actions: Actions): Command {
     .option("--json", "print one JSON document on stdout, errors too")
     .option("--quiet", "print no progress and no notes")
     .option("--verbose", "print more, above all about failures")
-    .option("-V, --version", "print the version");
+    .option("-V, --version", "print the version")
+    .addHelpText("after", VARIABLES);
   const groups = new Map<string, Command>([["", program]]);
   const group = (path: readonly string[]): Command => {
     const key = path.join(" ");
@@ -57,8 +90,8 @@ export function buildProgram(typed: Typed, actions: Actions): Command {
     return made;
   };
 
-  for (const { row, shape } of cliRows()) {
-    group(shape.path.slice(0, -1)).addCommand(commandFor(row, shape, typed, actions.operation));
+  for (const { facts, shape } of cliRows()) {
+    group(shape.path.slice(0, -1)).addCommand(commandFor(facts, shape, typed, actions.operation));
   }
   group(["daemon"])
     .addCommand(
@@ -69,17 +102,55 @@ export function buildProgram(typed: Typed, actions: Actions): Command {
     .addCommand(
       new Command("stop").description("Stop the daemon; runs end, workspaces stay.").action(actions.daemonStop),
     );
+  group(["mcp"]).addCommand(serveCommand(actions)).addCommand(configCommand(actions));
+  program.addCommand(completionCommand(actions));
+  return inherit(program);
+}
+
+function profileOption(): Option {
+  return new Option("--profile <profile>", "which tools to offer").choices(PROFILES).default(DEFAULT_PROFILE);
+}
+
+function serveCommand(actions: Actions): Command {
   const serve = new Command("serve")
     .description("Serve MCP on stdin and stdout until stdin closes.")
-    .addOption(new Option("--profile <profile>", "which tools to offer").choices(PROFILES).default(DEFAULT_PROFILE));
-  serve.action(() => actions.mcpServe(serve.opts<{ profile: Profile }>().profile));
-  group(["mcp"]).addCommand(serve);
-  return inherit(program);
+    .addOption(profileOption())
+    .addHelpText("after", "\nAn agent starts it; `pyro mcp config` says how to tell yours.");
+  return serve.action(() => actions.mcpServe(serve.opts<{ profile: Profile }>().profile));
+}
+
+function configCommand(actions: Actions): Command {
+  const config = new Command("config")
+    .description("Print what tells an agent of this MCP server. Changes nothing.")
+    .addArgument(new Argument("<host>", "the agent").choices(HOSTS))
+    .addOption(profileOption())
+    .addHelpText("after", "\nExamples:\n  pyro mcp config claude-code\n  pyro mcp config codex >>~/.codex/config.toml");
+  return config.action((host: Host) => actions.mcpConfig(host, config.opts<{ profile: Profile }>().profile));
+}
+
+function completionCommand(actions: Actions): Command {
+  const lines = [
+    'eval "$(pyro completion bash)"             # in ~/.bashrc',
+    'eval "$(pyro completion zsh)"              # in ~/.zshrc, after compinit',
+    "pyro completion fish | source              # in ~/.config/fish/config.fish",
+  ];
+  return new Command("completion")
+    .summary("Print a script that makes a shell complete commands, options and names")
+    .description("Print a script that makes a shell complete pyro's commands, options and names.")
+    .addArgument(new Argument("<shell>", "the shell").choices(SHELLS))
+    .addHelpText("after", `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}`)
+    .action((shell: Shell) => actions.completion(shell));
+}
+
+/** A command in the list of its group: what it must be given, without the options that every one has. */
+function subcommandTerm(command: Command): string {
+  const takes = command.usage().replace("[options]", "").replace("[command]", "").replace(" [ARG...]", "").trim();
+  return [[command.name(), ...command.aliases()].join("|"), takes].filter((part) => part !== "").join(" ");
 }
 
 /** Settings that commander copies only to commands it makes itself. */
 function inherit(command: Command): Command {
-  command.exitOverride().configureHelp({ showGlobalOptions: true }).showSuggestionAfterError(true);
+  command.configureHelp({ showGlobalOptions: true, subcommandTerm }).showSuggestionAfterError(true).helpCommand(false);
   for (const child of command.commands) inherit(child);
   return command;
 }

@@ -1,7 +1,7 @@
 // A command with the caller's own stdin, stdout and stderr: what `pyro run` does while it waits.
 import { Collector } from "../client/collect.ts";
 import { openStream, type Stream } from "../client/stream.ts";
-import type { EventOf, OutputOf, ParsedInputOf } from "../operations/table.ts";
+import type { EventOf, InputOf, OutputOf } from "../operations/table.ts";
 import { type Context, Ended } from "./context.ts";
 import { watchInterrupts } from "./interrupts.ts";
 import { STDERR, STDOUT, writeAll, writeJson } from "./output.ts";
@@ -13,13 +13,13 @@ const STATUS_TIMEOUT = 124;
 export const STATUS_PYRO_FAILED = 125;
 
 /** The exit status: the command's own, 124 when its time ran out. Errors are thrown. */
-export async function runCommand(input: ParsedInputOf<"run">, context: Context): Promise<number> {
+export async function runCommand(input: InputOf<"run">, context: Context): Promise<number> {
   const abort = new AbortController();
   const progress = new Progress(context);
   const collected = context.json ? new Collector() : undefined;
   const terminal = input.tty ? terminalSize() : undefined;
   // A terminal is passed on only with -t: without it the command would fight the shell for what is typed.
-  const stdin = !input.no_stdin && (input.tty || process.stdin.isTTY !== true);
+  const stdin = input.no_stdin !== true && (input.tty === true || process.stdin.isTTY !== true);
   let release: (() => void) | undefined;
 
   const stream: Stream<"run"> = openStream(context.where, "run", input, {

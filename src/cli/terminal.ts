@@ -1,4 +1,5 @@
 // The caller's terminal: its size, raw mode while a command owns it, and its restoration on every way out.
+import { lastThings } from "./interrupts.ts";
 
 export interface Size {
   readonly columns: number;
@@ -28,10 +29,12 @@ export function takeTerminal(onResize: (size: Size) => void): () => void {
   };
   if (raw) process.stdin.setRawMode(true);
   process.on("exit", restore);
+  lastThings.add(restore);
   process.on("SIGWINCH", resized);
   return () => {
     restore();
     process.removeListener("exit", restore);
+    lastThings.delete(restore);
     process.removeListener("SIGWINCH", resized);
   };
 }

@@ -14,6 +14,8 @@ const STOP_MS = 30_000;
 
 export interface CallOptions {
   readonly signal?: AbortSignal;
+  /** False: where no daemon runs none is started. Default true. */
+  readonly start?: boolean;
 }
 
 /**
@@ -29,7 +31,7 @@ export async function call<N extends OperationName>(
   const wait = (input as { wait_seconds?: unknown }).wait_seconds;
   const deadline = ANSWER_MS + (typeof wait === "number" ? wait * 1000 : 0);
   const body = Buffer.from(JSON.stringify(input));
-  const ask = () => post(where, `/v1/${operation}`, body, deadline, true, options.signal);
+  const ask = () => post(where, `/v1/${operation}`, body, deadline, options.start ?? true, options.signal);
   try {
     return (await ask()) as OutputOf<N>;
   } catch (thrown) {

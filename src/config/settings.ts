@@ -14,27 +14,62 @@ interface Kind<T> {
   fromJson(value: unknown): T | undefined;
 }
 
-export interface Setting<T> {
+export interface Setting<T, Fallback = T | undefined> {
   readonly key: string;
   /** Null for what only config.json sets. */
   readonly variable: string | null;
   readonly kind: Kind<T>;
-  readonly fallback: T;
+  readonly fallback: Fallback;
+  readonly meaning: string;
 }
 
 export const SETTINGS = {
-  driver: setting("driver", "PYRO_DRIVER", choice("auto", "qemu"), "auto"),
-  /** Runs VMMs without bubblewrap. */
-  unconfined: setting("unconfined", "PYRO_UNCONFINED", flag(), false),
-  /** microVMs kept ready for the next run; 0 for none. */
-  poolSize: setting("pool_size", "PYRO_POOL_SIZE", count(0, 64), 2),
-  /** Templates kept on disk; the least recently used go. */
-  templateLimit: setting("template_limit", null, count(1, 1000), 8),
-  /** Environment of a run that names none; undefined for the table's own. */
-  environment: setting("environment", "PYRO_ENVIRONMENT", name(), undefined),
-  /** Least important of what the logs of daemon and client hold; undefined: each has its own. */
-  log: setting("log", "PYRO_LOG", choice(...LOG_LEVELS), undefined),
-} as const;
+  driver: {
+    key: "driver",
+    variable: "PYRO_DRIVER",
+    kind: choice("auto", "qemu"),
+    fallback: "auto",
+    meaning: "What runs microVMs; the daemon reads it when it starts",
+  },
+  unconfined: {
+    key: "unconfined",
+    variable: "PYRO_UNCONFINED",
+    kind: flag(),
+    fallback: false,
+    meaning: "Runs the VMM without bubblewrap, at your own risk; the daemon reads it when it starts",
+  },
+  poolSize: {
+    key: "pool_size",
+    variable: "PYRO_POOL_SIZE",
+    kind: count(0, 64),
+    fallback: 2,
+    meaning: "microVMs kept ready for the next run, 0 for none; the daemon reads it when it starts",
+  },
+  templateLimit: {
+    key: "template_limit",
+    variable: null,
+    kind: count(1, 1000),
+    fallback: 8,
+    meaning: "Templates kept on disk, the least recently used go; the daemon reads it when it starts",
+  },
+  /** Undefined: the table's own default. */
+  environment: {
+    key: "environment",
+    variable: "PYRO_ENVIRONMENT",
+    kind: name(),
+    fallback: undefined,
+    meaning: "Environment of a run that names none",
+  },
+  /** Undefined: each side has its own. */
+  log: {
+    key: "log",
+    variable: "PYRO_LOG",
+    kind: choice(...LOG_LEVELS),
+    fallback: undefined,
+    meaning:
+      "Least important of what the daemon's log (default info, `pyro daemon status` names it) and a client's stderr (default warn; `--verbose` is debug) hold",
+  },
+} as const satisfies Record<string, Setting<unknown>>;
 
 export interface ConfigFile {
   readonly path: string;
@@ -56,7 +91,7 @@ export function readConfig(environment: NodeJS.ProcessEnv): ConfigFile {
   }
   const values = parseObject(text);
   if (values === undefined) throw unusable(path, "It is no JSON object.");
-  const keys = Object.values(SETTINGS).map(({ key }) => key);
+  const keys: readonly string[] = Object.values(SETTINGS).map(({ key }) => key);
   const warnings = Object.keys(values)
     .filter((key) => !keys.includes(key))
     .map((key) => {
@@ -67,7 +102,11 @@ export function readConfig(environment: NodeJS.ProcessEnv): ConfigFile {
 }
 
 /** The variable's value, else the file's, else the default. An empty variable is none. Errors: INVALID_INPUT. */
-export function settingValue<T>(setting: Setting<T>, environment: NodeJS.ProcessEnv, file: ConfigFile): T {
+export function settingValue<T, Fallback>(
+  setting: Setting<T, Fallback>,
+  environment: NodeJS.ProcessEnv,
+  file: ConfigFile,
+): T | Fallback {
   const { key, variable, kind, fallback } = setting;
   const text = variable === null ? undefined : environment[variable];
   if (text !== undefined && text !== "") {
@@ -83,11 +122,7 @@ export function settingValue<T>(setting: Setting<T>, environment: NodeJS.Process
   throw unusable(file.path, `${key} is ${JSON.stringify(file.values[key])}; it takes ${kind.takes}.`);
 }
 
-function setting<T>(key: string, variable: string | null, kind: Kind<T>, fallback: T): Setting<T> {
-  return { key, variable, kind, fallback };
-}
-
-function choice<const T extends string>(...choices: T[]): Kind<T | undefined> & Kind<T> {
+function choice<const T extends string>(...choices: T[]): Kind<T> {
   const find = (value: unknown) => choices.find((known) => known === value);
   return { takes: choices.join(", ").replace(/, ([^,]*)$/, " or $1"), fromText: find, fromJson: find };
 }
@@ -113,7 +148,7 @@ function count(least: number, most: number): Kind<number> {
   };
 }
 
-function name(): Kind<string | undefined> {
+function name(): Kind<string> {
   const found = (value: unknown) => (typeof value === "string" && value !== "" ? value : undefined);
   return { takes: "a name", fromText: found, fromJson: found };
 }

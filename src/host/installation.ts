@@ -6,6 +6,8 @@ import { fileURLToPath } from "node:url";
 export interface Installation {
   readonly root: string;
   readonly version: string;
+  /** The command `pyro`. */
+  readonly command: string;
   /** The program inside the guest. */
   readonly guestd: string;
   readonly launcher: string;
@@ -25,6 +27,7 @@ export function installation(): Installation {
   found = {
     root,
     version,
+    command: join(root, "bin", "pyro"),
     guestd: join(root, "dist", "guest", "guestd"),
     launcher: join(root, "dist", "host", "pyro-launch"),
   };

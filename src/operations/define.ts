@@ -3,7 +3,8 @@ import type { z } from "zod";
 import type { ErrorCode } from "../errors/codes.ts";
 
 /** An MCP profile: which tools a server offers. */
-export type Profile = "vm-run" | "workspace-core" | "workspace-full";
+export const PROFILES = ["vm-run", "workspace-core", "workspace-full"] as const;
+export type Profile = (typeof PROFILES)[number];
 
 /** What an operation does to the world, from which the MCP hints derive. */
 export interface Effect {

@@ -2,7 +2,7 @@
 // together, and `? N` where the exit status is not 0. `[..]` stands for anything within a line, a line `[...]` for any
 // number of lines, and a line that begins with `#` is a comment.
 import { spawn } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 
@@ -46,9 +46,7 @@ export async function playSession(path: string, extra: NodeJS.ProcessEnv = {}): 
   if (steps.length === 0) throw new Error(`${path} has no commands`);
   const directory = await mkdtemp(join(tmpdir(), "pyro-session-"));
   try {
-    const pyro = join(directory, "pyro");
-    const entry = join(import.meta.dirname, "pyro.ts");
-    await writeFile(pyro, `#!/bin/sh\nexec "${process.execPath}" "${entry}" "$@"\n`, { mode: 0o755 });
+    await symlink(join(import.meta.dirname, "..", "..", "bin", "pyro"), join(directory, "pyro"));
     const environment = {
       PYRO_HOME: join(directory, "home"),
       ...process.env,

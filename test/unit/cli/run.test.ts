@@ -70,7 +70,7 @@ test("an error of the daemon is 125, one line of what and one of what to do", as
   assert.equal((JSON.parse(json.stdout.toString()) as { error: { code: string } }).error.code, "CWD_NOT_FOUND");
 });
 
-test("argv after -- is exact, and every flag reaches the input", async () => {
+test("argv after -- is exact, every flag reaches the input, and what was not typed is the daemon's to fill in", async () => {
   await using home = await temporaryHome();
   let head: unknown;
   await using _fake = await listen(home.where, async (request, response) => {
@@ -85,11 +85,8 @@ test("argv after -- is exact, and every flag reaches the input", async () => {
   assert.deepEqual(head, {
     environment: "debian:12-base",
     command: argv,
-    vcpu_count: 1,
     mem_mib: 512,
-    disk_mib: 16384,
     env: { A: "b=c", B: "" },
-    tty: false,
     no_stdin: true,
     timeout_seconds: 1.5,
   });

@@ -9,6 +9,7 @@ import { ALWAYS_POSSIBLE, CODES } from "../../../src/errors/codes.ts";
 import { PyroError } from "../../../src/errors/error.ts";
 import { parseInput } from "../../../src/operations/check.ts";
 import type { Operation } from "../../../src/operations/define.ts";
+import { FACTS } from "../../../src/operations/facts.ts";
 import { OPERATIONS } from "../../../src/operations/table.ts";
 import { Pyro } from "../../../src/sdk/index.ts";
 
@@ -34,14 +35,15 @@ for (const [name, row] of rows) {
     if ("absent" in row.cli) return assert.ok(row.cli.absent.length > 20);
     const shape = row.cli;
     const found = rowNamed(["--json", ...shape.path]);
-    assert.equal(found?.row.name, name);
+    assert.equal(found?.facts.name, name);
     const keys = Object.keys(row.input.shape);
     for (const key of [...(shape.positional ?? []), ...(shape.omit ?? []), ...Object.keys(shape.flags ?? {})]) {
       assert.ok(keys.includes(key), `${key} is no input of ${name}`);
     }
-    const flags = flagsOf(row, shape).map(({ flags: text }) => /--[a-z-]+/.exec(text)?.[0]);
+    const facts = FACTS[name as keyof typeof FACTS];
+    const flags = flagsOf(facts, shape).map(({ flags: text }) => /--[a-z-]+/.exec(text)?.[0]);
     assert.equal(new Set(flags).size, flags.length);
-    for (const { flags: text, description } of flagsOf(row, shape)) assert.ok(description.length > 5, text);
+    for (const { flags: text, description } of flagsOf(facts, shape)) assert.ok(description.length > 5, text);
     assert.equal(typeof VIEWS[name as keyof typeof VIEWS], "function");
   });
 
@@ -69,8 +71,12 @@ test("no two rows share a command, a method or a tool", () => {
   distinct(rows.flatMap(([, row]) => ("tool" in row.mcp ? [row.mcp.tool] : [])));
 });
 
+test("facts are plain data: the bundle holds them as JSON", () => {
+  assert.deepEqual(JSON.parse(JSON.stringify(FACTS)), FACTS);
+});
+
 test("rowNamed knows the alias and nothing else", () => {
-  assert.equal(rowNamed(["ws", "process", "read", "vm_x"])?.row.name, "process.read");
+  assert.equal(rowNamed(["ws", "process", "read", "vm_x"])?.facts.name, "process.read");
   assert.equal(rowNamed(["workspace"]), undefined);
   assert.equal(rowNamed([]), undefined);
 });

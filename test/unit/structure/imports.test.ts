@@ -18,7 +18,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   gen: [],
   host: ["errors"],
   client: ["config", "engine/paths.ts", "errors", "host", "log", "operations", "wire"],
-  cli: ["client", "config", "errors", "host", "log", "mcp/server.ts", "operations"],
+  cli: ["client", "errors", "host", "log", "mcp/server.ts", "operations", "wire/vm-id.ts"],
   sdk: ["client", "errors", "host", "operations"],
   mcp: ["client", "errors", "host", "operations"],
   daemon: ["abort", "config", "engine", "errors", "host", "log", "operations", "wire"],

@@ -1,0 +1,157 @@
+// `pyro __complete WORD... CURRENT`: what the word under the cursor may become. Asked by the shells' scripts at every
+// TAB: it starts nothing, waits hardly, and says nothing rather than something wrong.
+import { readdirSync } from "node:fs";
+import type { Command, Option } from "commander";
+import { call } from "../client/call.ts";
+import { type Where, whereFrom } from "../client/where.ts";
+import { FACTS } from "../operations/facts.ts";
+import { VM_ID_PATTERN } from "../wire/vm-id.ts";
+import { STDOUT, writeAll } from "./output.ts";
+import { buildProgram } from "./program.ts";
+
+/** How long a running daemon may take to say which names there are, ms. */
+const ASK_MS = 400;
+
+interface Candidate {
+  readonly word: string;
+  readonly meaning?: string;
+}
+
+/** Names of things that are there, by the input key or argument that takes one. */
+const LIVING: Readonly<Record<string, (where: Where) => Candidate[] | Promise<Candidate[]>>> = {
+  environment: environments,
+  vm_id: runs,
+};
+
+/** Prints a line a candidate. Always succeeds: a shell has no place for an error under its cursor. */
+export async function complete(typed: readonly string[]): Promise<number> {
+  try {
+    const found = await candidates(typed);
+    const lines = found.map(({ word, meaning }) => (meaning ? `${word}\t${meaning}` : word));
+    if (lines.length > 0) await writeAll(STDOUT, `${lines.join("\n")}\n`);
+  } catch {
+    // No words then.
+  }
+  return 0;
+}
+
+async function candidates(typed: readonly string[]): Promise<Candidate[]> {
+  const before = typed.slice(0, -1);
+  const current = typed.at(-1) ?? "";
+  // Behind -- stands a command of the guest, of which this host knows nothing.
+  if (before.includes("--")) return [];
+  const idle = async () => {};
+  const program = buildProgram(
+    { rest: undefined },
+    {
+      operation: idle,
+      daemonStatus: idle,
+      daemonStop: idle,
+      completion: idle,
+      mcpServe: idle,
+      mcpConfig: idle,
+    },
+  );
+  const { command, given, awaiting } = walk(program, before);
+  if (awaiting) return startingWith(current, valuesOf(awaiting));
+  const [, name = "", value] = /^(--[\w-]+)=(.*)$/s.exec(current) ?? [];
+  if (value !== undefined) {
+    const option = optionsOf(command).find(({ long }) => long === name);
+    const values = option ? valuesOf(option) : [];
+    return startingWith(
+      current,
+      values.map(({ word }) => ({ word: `${name}=${word}` })),
+    );
+  }
+  if (current.startsWith("-")) return startingWith(current, flagsOf(command, before));
+  // A group takes no arguments: a word of its own was mistyped, and what follows it is anybody's guess.
+  if (command.commands.length > 0 && given > 0) return [];
+  const words = command.commands.map((child) => ({
+    word: child.name(),
+    meaning: child.summary() || child.description(),
+  }));
+  return startingWith(current, [...words, ...(await argumentsOf(command, given, before))]);
+}
+
+/** The command that the words have come to, its arguments so far, and the option that still wants its value. */
+function walk(program: Command, words: readonly string[]): { command: Command; given: number; awaiting?: Option } {
+  let command = program;
+  let given = 0;
+  let awaiting: Option | undefined;
+  for (const word of words) {
+    if (awaiting) {
+      awaiting = undefined;
+      continue;
+    }
+    if (word.startsWith("-")) {
+      const option = optionsOf(command).find(({ long, short }) => word === long || word === short);
+      if (option?.required) awaiting = option;
+      continue;
+    }
+    const child = command.commands.find((candidate) => candidate.name() === word || candidate.aliases().includes(word));
+    if (child) command = child;
+    else given++;
+  }
+  return awaiting ? { command, given, awaiting } : { command, given };
+}
+
+/** Its own options and, as everywhere, the general ones; the version is only asked for alone. */
+function optionsOf(command: Command): Option[] {
+  const above = command.parent ? optionsOf(command.parent).filter(({ long }) => long !== "--version") : [];
+  return [...command.options, ...above];
+}
+
+function flagsOf(command: Command, before: readonly string[]): Candidate[] {
+  return [...optionsOf(command), command.createOption("-h, --help", "Say how it is used")]
+    .filter(({ long, short, variadic, parseArg, argChoices }) => {
+      // What adds up may be given again.
+      const again = variadic || (parseArg !== undefined && argChoices === undefined);
+      return again || !before.some((word) => word === long || word === short || word.startsWith(`${long}=`));
+    })
+    .map(({ long, short, description }) => ({ word: long ?? short ?? "", meaning: description }));
+}
+
+function valuesOf(option: Option): Candidate[] {
+  return (option.argChoices ?? []).map((word) => ({ word }));
+}
+
+async function argumentsOf(command: Command, given: number, before: readonly string[]): Promise<Candidate[]> {
+  const argument = command.registeredArguments[given];
+  if (argument === undefined) return takesCommand(command, before) ? [{ word: "--", meaning: "the command" }] : [];
+  const choices = (argument.argChoices ?? []).map((word) => ({ word }));
+  const living = LIVING[argument.name()];
+  const names = living ? await Promise.resolve(living(whereFrom())).catch(() => []) : [];
+  const rest = takesCommand(command, before) && !argument.required ? [{ word: "--", meaning: "the command" }] : [];
+  return [...choices, ...names, ...rest];
+}
+
+function takesCommand(command: Command, before: readonly string[]): boolean {
+  return !before.includes("--") && command.usage().includes("-- COMMAND");
+}
+
+/** What a running daemon has; without one, what every pyro has. */
+async function environments(where: Where): Promise<Candidate[]> {
+  const listed = await call(where, "env.list", {}, { start: false, signal: AbortSignal.timeout(ASK_MS) }).then(
+    ({ environments: found }) => found,
+    () => undefined,
+  );
+  if (listed) {
+    return listed.map(({ environment, installed }) => ({
+      word: environment,
+      meaning: installed ? "installed" : "not installed",
+    }));
+  }
+  const standard = FACTS.run.properties.environment?.default;
+  return typeof standard === "string" ? [{ word: standard, meaning: "the default" }] : [];
+}
+
+/** Runs that have a record: those that go on, and those that are kept until read. */
+function runs(where: Where): Candidate[] {
+  return readdirSync(where.paths.runs)
+    .filter((name) => VM_ID_PATTERN.test(name))
+    .map((word) => ({ word }));
+}
+
+function startingWith(current: string, all: readonly Candidate[]): Candidate[] {
+  return all.filter(({ word }) => word.startsWith(current));
+}

@@ -1,0 +1,90 @@
+// `pyro mcp config`: what it prints is what an agent's own parser takes, and it starts a server that answers.
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { Client } from "@modelcontextprotocol/client";
+import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
+import { parse } from "smol-toml";
+
+const PYRO = join(import.meta.dirname, "..", "..", "..", "bin", "pyro");
+const ENVIRONMENT = { PATH: process.env.PATH ?? "", HOME: "/nonexistent", PYRO_HOME: "/nonexistent/pyro 'home'" };
+
+interface Printed {
+  readonly host: string;
+  readonly file: string;
+  readonly format: string;
+  readonly content: string;
+  readonly command: readonly string[] | null;
+}
+
+function printed(...args: string[]): Printed {
+  const options = { encoding: "utf8", env: ENVIRONMENT } as const;
+  return JSON.parse(execFileSync(PYRO, ["mcp", "config", ...args, "--json"], options)) as Printed;
+}
+
+interface Entry {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly env: Record<string, string>;
+}
+
+const serving = ["mcp", "serve", "--profile", "vm-run"];
+
+test("claude-code: JSON of .mcp.json, and the same as a command", () => {
+  const { format, content, command } = printed("claude-code", "--profile", "vm-run");
+  assert.equal(format, "json");
+  const { pyro } = (JSON.parse(content) as { mcpServers: { pyro: Entry } }).mcpServers;
+  assert.deepEqual(pyro.args.slice(1), serving);
+  assert.deepEqual(pyro.env, { PYRO_HOME: ENVIRONMENT.PYRO_HOME });
+  assert.ok(existsSync(pyro.command) && existsSync(pyro.args[0] ?? ""));
+  assert.deepEqual(command, [
+    ...["claude", "mcp", "add", "pyro", "--scope", "user", "--env", `PYRO_HOME=${ENVIRONMENT.PYRO_HOME}`, "--"],
+    ...[pyro.command, ...pyro.args],
+  ]);
+});
+
+test("codex: a table of TOML, and the same as a command", () => {
+  const { format, content, command } = printed("codex", "--profile", "vm-run");
+  assert.equal(format, "toml");
+  const { pyro } = (parse(content) as unknown as { mcp_servers: { pyro: Entry } }).mcp_servers;
+  assert.deepEqual(pyro.args.slice(1), serving);
+  assert.deepEqual({ ...pyro.env }, { PYRO_HOME: ENVIRONMENT.PYRO_HOME });
+  assert.deepEqual(command?.slice(-5), [...pyro.args]);
+});
+
+test("opencode: JSON with the command as one vector", () => {
+  const { content, command } = printed("opencode");
+  const { pyro } = (JSON.parse(content) as { mcp: { pyro: Record<string, unknown> } }).mcp;
+  assert.equal(pyro.type, "local");
+  assert.equal(pyro.enabled, true);
+  assert.deepEqual((pyro.command as string[]).slice(2), ["mcp", "serve"]);
+  assert.deepEqual(pyro.environment, { PYRO_HOME: ENVIRONMENT.PYRO_HOME });
+  assert.equal(command, null);
+});
+
+test("for a person: what to paste on stdout, where on stderr, and a command that a shell reads back", () => {
+  const { stdout, stderr, status } = spawnSync(PYRO, ["mcp", "config", "codex"], {
+    encoding: "utf8",
+    env: ENVIRONMENT,
+  });
+  assert.equal(status, 0);
+  assert.equal(stdout, printed("codex").content);
+  const [first = "", line = ""] = stderr.split("\n");
+  assert.match(first, /^pyro: Put this into ~\/\.codex\/config\.toml, or run:$/);
+  const words = execFileSync("sh", ["-c", `printf '%s\\n' ${line}`], { encoding: "utf8" })
+    .trimEnd()
+    .split("\n");
+  assert.deepEqual(words, printed("codex").command);
+});
+
+test("what was printed starts a server with the profile's tools", async () => {
+  const { content } = printed("claude-code", "--profile", "vm-run");
+  const { command, args, env } = (JSON.parse(content) as { mcpServers: { pyro: Entry } }).mcpServers.pyro;
+  const client = new Client({ name: "test", version: "0" });
+  await client.connect(new StdioClientTransport({ command, args: [...args], env, cwd: "/" }));
+  const { tools } = await client.listTools();
+  assert.deepEqual(tools.map(({ name }) => name).sort(), ["process_read", "vm_run"]);
+  await client.close();
+});
