@@ -16,7 +16,13 @@ const dist = join(root, "dist");
 const builtins: Plugin = {
   name: "builtins",
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^node:/ }, ({ path }) => ({ path, namespace: "builtin", sideEffects: false }));
+    // The suffix makes one for each importer: shared ones would be files of their own, a millisecond each to load.
+    onResolve({ filter: /^node:/ }, ({ path, importer }) => ({
+      path,
+      namespace: "builtin",
+      suffix: `?${importer}`,
+      sideEffects: false,
+    }));
     onLoad({ filter: /./, namespace: "builtin" }, ({ path }) => ({
       contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)});`,
       loader: "js",

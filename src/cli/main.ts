@@ -1,5 +1,4 @@
 // The command `pyro`. The only printer of errors and setter of the exit status.
-import { constants } from "node:os";
 import { type Context, Ended } from "./context.ts";
 import { dieOf } from "./interrupts.ts";
 import { isWriting, STDERR, STDOUT, writeAll, writeJson } from "./output.ts";
@@ -8,6 +7,7 @@ const VERSION_FLAGS = ["--version", "-V"];
 const GLOBAL_FLAGS = ["--json", "--quiet", "--verbose"];
 const HELP_FLAGS = ["--help", "-h"];
 const STATUS_USAGE = 2;
+const SIGTERM = 15;
 const STATUS_PYRO_FAILED = 125;
 
 /** A command line as it was typed. */
@@ -24,7 +24,7 @@ interface Line {
 export async function main(argv: readonly string[]): Promise<void> {
   process.exitCode = await execute(argv);
   // A write that its reader never takes would keep the process for ever: end as the signal ends it.
-  if (isWriting()) dieOf(process.exitCode > 128 ? process.exitCode - 128 : constants.signals.SIGTERM);
+  if (isWriting()) dieOf(process.exitCode > 128 ? process.exitCode - 128 : SIGTERM);
 }
 
 /** The exit status. Never rejects. */

@@ -7,6 +7,7 @@ import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { PyroError } from "../errors/error.ts";
+import { log } from "../log/log.ts";
 import { connectOnce, isAbsent } from "./socket.ts";
 import { daemonEnvironment, type Where } from "./where.ts";
 
@@ -34,6 +35,7 @@ export async function startDaemon(where: Where, signal?: AbortSignal): Promise<v
       () => 0,
     );
     const deadline = Date.now() + START_MS;
+    log(`starting a daemon for ${where.paths.state}`, "debug");
     let exit = await spawnDaemon(where);
     while (Date.now() < deadline) {
       if (await answers(where, signal)) return;

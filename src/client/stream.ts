@@ -2,6 +2,7 @@
 // connection that takes up where a broken one left off.
 import { setTimeout as sleep } from "node:timers/promises";
 import { PyroError } from "../errors/error.ts";
+import { log } from "../log/log.ts";
 import { FACTS } from "../operations/facts.ts";
 import type { EventOf, InputOf, OperationName, OutputOf } from "../operations/table.ts";
 import { CLAIM_MS, type Control, type RequestHead, ToDaemon } from "../wire/protocol.ts";
@@ -152,6 +153,7 @@ class OperationStream<N extends OperationName> implements Stream<N> {
         return (await this.#once(ended)) as OutputOf<N>;
       } catch (thrown) {
         if (!(thrown instanceof Broken) || this.#options.signal?.aborted || !this.#mayTryAgain()) throw thrown;
+        log(`the daemon's answer broke off (${thrown.message}): taking ${this.#operation} up again`);
       } finally {
         this.#session = undefined;
         this.#stdin.disconnect();
