@@ -45,7 +45,8 @@ export async function connectOnce(where: Where, signal?: AbortSignal): Promise<S
 async function checkOwner(where: Where): Promise<void> {
   const uid = process.getuid?.();
   const { control, sockets } = where.paths;
-  for (const directory of [control, sockets, dirname(sockets)]) {
+  // From the top: what is below a directory of somebody else's says nothing, not even that it is missing.
+  for (const directory of [dirname(sockets), sockets, control]) {
     const found = await lstat(directory);
     if (found.isDirectory() && found.uid === uid && (found.mode & 0o022) === 0) continue;
     throw new PyroError("HOST_IO_FAILED", `${directory} is not a directory that only this user can write to.`, {

@@ -48,8 +48,29 @@ export async function startDaemon(where: Where, signal?: AbortSignal): Promise<v
     throw new Error(`no answer within ${START_MS / 1000} s`);
   } catch (thrown) {
     if (signal?.aborted) throw thrown;
+    const unusable = unusableState(where, thrown);
+    if (unusable !== undefined) throw unusable;
     throw await failed(where, thrown instanceof Error ? thrown.message : String(thrown), logStart, thrown);
   }
+}
+
+/** The state directory itself is at fault: there is no log to read. Undefined for anything else. */
+function unusableState(where: Where, thrown: unknown): PyroError | undefined {
+  const { code, message } = thrown as NodeJS.ErrnoException;
+  const { state } = where.paths;
+  if (code === "ENOSPC" || code === "EDQUOT") {
+    return new PyroError("HOST_DISK_FULL", `No space is left below ${state}.`, { cause: thrown });
+  }
+  if (
+    code === undefined ||
+    !["EROFS", "EACCES", "EPERM", "ENAMETOOLONG", "ENOTDIR", "EEXIST", "EISDIR", "ELOOP", "EIO"].includes(code)
+  ) {
+    return undefined;
+  }
+  return new PyroError("HOST_IO_FAILED", `pyro's state cannot be kept in ${state}: ${message}.`, {
+    hint: "Make that a directory that you may write to, or name another with PYRO_HOME.",
+    cause: thrown,
+  });
 }
 
 /** Starts one; what is returned tells how it ended, once it has. */

@@ -10,7 +10,7 @@ const DAEMON_GROWTH_MIB = 100;
 const LAUNCHER_GROWTH_MIB = 32;
 const SAMPLE_MS = 100;
 /** A small guest is full soon, and has a template of its own. */
-const SMALL = ["--mem-mib", "256", "--disk-mib", "256"];
+const SMALL = ["--mem-mib", "256", "--disk-mib", "64"];
 /** A run beside the abuser: work of the guest's, output over its whole time, and an exit status of its own. */
 const NEIGHBOUR = "i=0; while [ $i -lt 20 ]; do echo line $i; i=$((i+1)); sleep 0.1; done; exit 9";
 const NEIGHBOUR_OUTPUT = Array.from({ length: 20 }, (_, index) => `line ${index}\n`).join("");

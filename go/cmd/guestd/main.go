@@ -63,6 +63,7 @@ func main() {
 
 	debug.SetMemoryLimit(memoryLimit)
 	check(boot.FirstMounts())
+	boot.PreferTheEnd()
 	enter("modules")
 	check(boot.LoadModules(modules))
 	unix.Umask(0o022)

@@ -74,6 +74,21 @@ func FirstMounts() error {
 	return nil
 }
 
+// workingSetTime is for how long what is in use must stay in memory, ms, or something is killed to make room.
+const workingSetTime = "1000"
+
+// PreferTheEnd makes the kernel kill a process when memory is gone, rather than take the programs' own pages away and
+// read them again from the base image, over and over: under that a microVM was seen to do nothing else for minutes. A
+// limit on the processes' cgroup does the opposite, as a cgroup's own shortage knows no such bound.
+func PreferTheEnd() {
+	for _, setting := range [][2]string{{"enabled", "y"}, {"min_ttl_ms", workingSetTime}} {
+		if err := os.WriteFile("/sys/kernel/mm/lru_gen/"+setting[0], []byte(setting[1]), 0); err != nil {
+			Report("short of memory this machine may be slow to kill: %v", err)
+			return
+		}
+	}
+}
+
 // LoadModules loads the kernel modules of directory in the order its file "order" names them, one a line, and then
 // deletes them: their memory is part of every template. A missing directory means that the kernel has all it needs.
 func LoadModules(directory string) error {

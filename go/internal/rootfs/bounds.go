@@ -1,9 +1,10 @@
-// This file owns what all processes together may take of the machine, so that guestd goes on whatever they do: it dies,
-// and the microVM with it, where no thread can be made or no page be had. Root in the guest can lift the bounds, as it
-// can leave its cgroup: it ends only its own machine.
+// This file owns how many processes there may be, so that guestd goes on whatever they do: it dies, and the microVM with
+// it, where no thread can be made. Root in the guest can lift the bound, as it can leave its cgroup: it ends only its own
+// machine. Memory has no bound of this kind: see boot.PreferTheEnd.
 package rootfs
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -11,10 +12,6 @@ import (
 )
 
 const (
-	// memoryReserve is the part of the memory that is free at the mount which stays out of the processes' reach, one
-	// in so many; minReserve is the least of it, bytes.
-	memoryReserve = 16
-	minReserve    = 16 << 20
 	// taskBytes is what a small process costs the kernel and itself, bytes. As many processes as memory can hold would
 	// take the last page of it one by one, and the machine would do nothing but look for pages.
 	taskBytes = 320 << 10
@@ -22,21 +19,13 @@ const (
 	minTasks = 256
 )
 
-// bounds are the limits of the cgroup above all processes' own.
-type bounds struct {
-	memoryBytes, tasks uint64
+// tasksFor is how many processes and threads there may be on a machine that has so many bytes available and so many
+// threads at most.
+func tasksFor(availableBytes, threads uint64) uint64 {
+	return max(min(availableBytes/taskBytes, threads/2), minTasks)
 }
 
-// boundsFor returns the bounds on a machine that has so many bytes available and so many threads at most.
-func boundsFor(availableBytes, threads uint64) bounds {
-	reserve := max(availableBytes/memoryReserve, minReserve)
-	return bounds{
-		memoryBytes: max(availableBytes, 2*reserve) - reserve,
-		tasks:       max(min(availableBytes/taskBytes, threads/2), minTasks),
-	}
-}
-
-// bound limits the processes' cgroup by the controllers that are there.
+// bound limits the cgroup above all processes' own.
 func bound(root string) error {
 	available, err := availableMemory(root + "/proc/meminfo")
 	if err != nil {
@@ -50,16 +39,10 @@ func bound(root string) error {
 	if err != nil {
 		return err
 	}
-	limits := boundsFor(available, threads)
-	for name, value := range map[string]uint64{"memory.max": limits.memoryBytes, "pids.max": limits.tasks} {
-		path := root + Cgroups + "/" + name
-		if _, err := os.Stat(path); err != nil {
-			// Without its controller there is no such file.
-			continue
-		}
-		if err := os.WriteFile(path, strconv.AppendUint(nil, value, 10), 0); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
+	// Without the controller there is no such file.
+	limit := strconv.AppendUint(nil, tasksFor(available, threads), 10)
+	if err := os.WriteFile(root+Cgroups+"/pids.max", limit, 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("pids.max: %w", err)
 	}
 	return nil
 }
