@@ -2,6 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
+import { readFile, stat } from "node:fs/promises";
 import { connect as connectSocket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
@@ -12,6 +13,7 @@ import { RpcSession } from "../rpc/session.ts";
 const START_MS = 10_000;
 const STOP_MS = 3_000;
 const POLL_MS = 20;
+const TAIL_BYTES = 2000;
 /** Longest call: loading or sealing a large template. Starting and killing take far less. */
 const CALL_MS = 60_000;
 
@@ -121,6 +123,10 @@ export class Launcher {
   /** Resolves once the lease is open; what comes over it is followed from there on. */
   async #startAndWatch(): Promise<void> {
     const deadline = Date.now() + START_MS;
+    const logStart = await stat(this.#options.logPath).then(
+      ({ size }) => size,
+      () => 0,
+    );
     if (!(await this.#serves())) this.#spawn();
     for (;;) {
       try {
@@ -131,7 +137,7 @@ export class Launcher {
       } catch (error) {
         if (Date.now() > deadline || this.#closed.signal.aborted) {
           throw new PyroError("MICROVM_START_FAILED", `The launcher does not answer: ${String(error)}`, {
-            details: { log: this.#options.logPath },
+            details: { log: this.#options.logPath, log_tail: await tail(this.#options.logPath, logStart) },
           });
         }
       }
@@ -197,6 +203,12 @@ export class Launcher {
       socket.once("error", () => resolve(false));
     });
   }
+}
+
+/** What a log says since `from`, at most TAIL_BYTES of it; empty where it cannot be read. */
+async function tail(path: string, from: number): Promise<string> {
+  const text = await readFile(path).catch(() => Buffer.alloc(0));
+  return text.subarray(Math.max(from, text.length - TAIL_BYTES)).toString("utf8");
 }
 
 /** The launcher says what is missing at the start of its message: see proto/pyro/launch/v1. */

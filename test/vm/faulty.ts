@@ -9,6 +9,7 @@ export interface Told {
   readonly message: string;
   readonly hint: string;
   readonly retryable: boolean;
+  readonly details: Readonly<Record<string, unknown>>;
 }
 
 /** The error that `--json` printed; it must have a way out. */
