@@ -1,6 +1,6 @@
 // Small JSON files that are always their old or their new self: written beside, fsynced, renamed.
 import { randomBytes } from "node:crypto";
-import { open, readFile, rename, unlink } from "node:fs/promises";
+import { constants, open, rename, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /**
@@ -25,12 +25,24 @@ export async function writeRecord(path: string, value: unknown, { durable = true
   if (durable) await syncDirectory(dirname(path));
 }
 
-/** Reads a record; undefined when there is none. Throws on anything that is not JSON. */
+/**
+ * Reads a record; undefined when there is none. Throws a SyntaxError on anything that is not JSON in a regular file, a
+ * pipe too: nobody waits for what is in it.
+ */
 export async function readRecord<T>(path: string): Promise<T | undefined> {
   try {
-    return JSON.parse(await readFile(path, "utf8")) as T;
+    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      if (!(await file.stat()).isFile()) throw new SyntaxError(`${path} is not a file`);
+      return JSON.parse(await file.readFile("utf8")) as T;
+    } finally {
+      await file.close();
+    }
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return undefined;
+    if (code === "ENOTDIR" || code === "ELOOP")
+      throw new SyntaxError(`${path} is below something that is no directory`);
     throw error;
   }
 }

@@ -43,7 +43,7 @@ test("abusive commands", { timeout: 590_000 }, async (context) => {
     "200 MB of output",
     ["run", "--quiet", "--", "sh", "-c", "yes abcdefg | head -c 200000000"],
     {
-      limitS: 150,
+      limitS: 240,
       check: ({ status, stdout, stderr }) => {
         assert.equal(status, 0, stderr.toString());
         assert.equal(stdout.length, 200_000_000);
