@@ -69,7 +69,8 @@ export class FrameReader {
       const control = (word & CONTROL_BIT) !== 0;
       const length = word & 0x7fff_ffff;
       if (length > MAX_PAYLOAD_BYTES) {
-        rest = fromFirstFiller(rest);
+        // A header that makes no sense was cut, and the filler that cut it ends it: only filler stands behind.
+        rest = rest.subarray(HEADER_BYTES);
         this.#skippingFiller = true;
         continue;
       }
@@ -85,12 +86,6 @@ export class FrameReader {
     this.#pending = rest;
     return frames;
   }
-}
-
-/** A header that makes no sense was cut: the bytes before the filler that cut it belong to nobody. */
-function fromFirstFiller(bytes: Buffer): Buffer {
-  const at = bytes.indexOf(FILLER_BYTE);
-  return at < 0 ? bytes.subarray(bytes.length) : bytes.subarray(at);
 }
 
 function skipFiller(bytes: Buffer): Buffer {

@@ -79,6 +79,8 @@ class SessionStream extends Duplex {
   readonly #socket: Socket;
   readonly #session: number;
   readonly #reader: FrameReader;
+  /** The guest has said BYE: a guest that says more is not heard. */
+  #ended = false;
 
   constructor(socket: Socket, session: number, reader: FrameReader, first: ReturnType<FrameReader["push"]>) {
     super({
@@ -89,6 +91,8 @@ class SessionStream extends Duplex {
     this.#socket = socket;
     this.#session = session;
     this.#reader = reader;
+    // Whoever takes the stream listens a moment later; what fails until then must not end the daemon.
+    this.on("error", () => {});
     socket.on("data", (chunk: Buffer) => this.#deliver(this.#reader.push(chunk)));
     socket.on("error", (error) => this.destroy(error));
     socket.on("close", () => this.destroy());
@@ -97,9 +101,11 @@ class SessionStream extends Duplex {
 
   #deliver(frames: ReturnType<FrameReader["push"]>): void {
     for (const frame of frames) {
-      if (frame.session !== this.#session) continue;
+      if (frame.session !== this.#session || this.#ended) continue;
       if (frame.control) {
-        if (frame.payload[0] === Message.Bye) this.push(null);
+        if (frame.payload[0] !== Message.Bye) continue;
+        this.#ended = true;
+        this.push(null);
       } else if (!this.push(frame.payload)) {
         this.#socket.pause();
       }

@@ -113,3 +113,17 @@ test("the answer to a repeated HELLO is skipped, its bare nonce too", () => {
     );
   }
 });
+
+test("a header that makes no sense is skipped alike however the bytes arrive", () => {
+  // Filler that follows at once, and bytes of a guest that does not keep to the protocol.
+  const nonsense = Buffer.from("00000007fe00ff0a010203ff0a00", "hex");
+  const stream = Buffer.concat([nonsense, FILLER, frame(7, Buffer.from("next"))]);
+  const whole = new FrameReader().push(stream).map(({ payload }) => payload.toString("hex"));
+  const reader = new FrameReader();
+  const single = [...stream].flatMap((byte) => reader.push(Buffer.of(byte)));
+  assert.deepEqual(
+    single.map(({ payload }) => payload.toString("hex")),
+    whole,
+  );
+  assert.equal(whole.at(-1), Buffer.from("next").toString("hex"));
+});
