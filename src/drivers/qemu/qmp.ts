@@ -4,10 +4,12 @@ import { connectOwn } from "./socket.ts";
 
 const COMMAND_MS = 10_000;
 const MAX_REPLY_BYTES = 1 << 20;
+/** Longest reason that is passed on, characters. */
+const MAX_REASON = 1000;
 
 interface Reply {
   readonly return?: unknown;
-  readonly error?: { readonly class: string; readonly desc: string };
+  readonly error?: unknown;
   readonly QMP?: unknown;
 }
 
@@ -84,7 +86,7 @@ export class Qmp {
       this.#buffer = this.#buffer.slice(end + 1);
       const reply = parse(line);
       if (reply === undefined) this.#breakOff("it answers what is no QMP");
-      else if (reply.error !== undefined) this.#waiting.shift()?.reject(new Error(reply.error.desc));
+      else if (reply.error !== undefined) this.#waiting.shift()?.reject(new Error(describe(reply.error)));
       else if (reply.QMP !== undefined || "return" in reply) this.#waiting.shift()?.resolve(reply.return);
     }
   }
@@ -99,6 +101,11 @@ export class Qmp {
   #fail(why: string): void {
     for (const waiter of this.#waiting.splice(0)) waiter.reject(new Error(why));
   }
+}
+
+function describe(error: unknown): string {
+  const { desc } = Object(error) as { desc?: unknown };
+  return typeof desc === "string" ? desc.slice(0, MAX_REASON) : "it failed without saying how";
 }
 
 function parse(line: string): Reply | undefined {
