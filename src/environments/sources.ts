@@ -98,6 +98,7 @@ function accept(raw: RawSource): AptSource | undefined {
   // A suite that ends in a slash is a flat archive, which Debian's is not; a CD may not be in the drive.
   if (raw.suite.endsWith("/") || raw.components.length === 0 || raw.uri.startsWith("cdrom:")) return undefined;
   const source = { uri: raw.uri.replace(/\/+$/, ""), suite: raw.suite, components: raw.components };
+  if (source.uri === "") return undefined;
   return raw.signedBy ? { ...source, signedBy: raw.signedBy } : source;
 }
 
