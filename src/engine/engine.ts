@@ -2,6 +2,7 @@
 import { access, chmod, lstat, mkdir, rmdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { removeStale } from "../environments/staging.ts";
 import { EnvironmentStore } from "../environments/store.ts";
 import { PyroError } from "../errors/error.ts";
 import { installation } from "../host/installation.ts";
@@ -57,6 +58,7 @@ export class Engine {
     const engine = new Engine(paths, settings);
     try {
       await removeStagedTemplates(paths);
+      await removeStale(paths.environments);
       await engine.pool.open();
       await engine.runs.adopt();
     } catch (error) {
