@@ -8,11 +8,12 @@ import { test } from "node:test";
 import { countFrom } from "../seed.ts";
 import { type Figures, InspectedDaemon, table } from "./figures.ts";
 import { runOk } from "./harness.ts";
-import { homeWithCopies, untilIdle } from "./random-kills.ts";
-import { untilNothingRuns } from "./remains.ts";
+import { homeWithCopies, untilPoolFull } from "./random-kills.ts";
+import { untilAtRest, untilNothingRuns } from "./remains.ts";
 
 const RUNS = countFrom("PYRO_LEAK_RUNS", 25);
 const AT_ONCE = countFrom("PYRO_LEAK_AT_ONCE", 6);
+const POOL_SIZE = 2;
 /** Enough that code is compiled, buffers have grown and the pool is filled. */
 const WARM_UP = 4;
 
@@ -32,7 +33,7 @@ test(`${RUNS} runs in a row and ${AT_ONCE} at once leave nothing behind`, {
   timeout: 180_000 + (RUNS + 2 * AT_ONCE) * 20_000,
 }, async (context) => {
   const temporary = await mkdtemp(join(tmpdir(), "pyro-leaks-"));
-  const home = await homeWithCopies();
+  const home = await homeWithCopies({ poolSize: POOL_SIZE });
   {
     await using _stopped = home;
     const daemon = await InspectedDaemon.start(home, temporary);
@@ -44,7 +45,8 @@ test(`${RUNS} runs in a row and ${AT_ONCE} at once leave nothing behind`, {
     };
     const moments: [string, Figures][] = [];
     const note = async (name: string): Promise<Figures> => {
-      await untilIdle(home);
+      const idle = await untilPoolFull(home);
+      await untilAtRest(home, () => ({ vms: idle, runs: 0 }));
       const figures = await daemon.figures();
       moments.push([name, figures]);
       return figures;

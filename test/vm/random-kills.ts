@@ -68,8 +68,8 @@ export function randomKill(random: Seeded, victim: Victim): Kill {
 }
 
 /** A home with templates and probes of its own: the tests' home's, copied, so that nothing here can harm those. */
-export async function homeWithCopies(): Promise<OwnHome> {
-  const home = await ownHome({ templates: false });
+export async function homeWithCopies(options: { poolSize: number }): Promise<OwnHome> {
+  const home = await ownHome({ templates: false, ...options });
   const shared = pathsFor({ PYRO_HOME: sharedHome() }, process.getuid?.() ?? 0);
   await cp(shared.probes, home.paths.probes, { recursive: true });
   for (const name of await readdir(shared.templates)) {
@@ -83,28 +83,26 @@ export async function homeWithCopies(): Promise<OwnHome> {
 /** Runs and kills in one home, one after the other. */
 export class KillingGround {
   readonly #home: OwnHome;
-  readonly #env: NodeJS.ProcessEnv;
   readonly #idleVms: number;
   readonly #usualMs: number;
   /** When the runs of killed clients are over. */
   #abandoned: number[] = [];
 
-  private constructor(home: OwnHome, env: NodeJS.ProcessEnv, idleVms: number, usualMs: number) {
+  private constructor(home: OwnHome, idleVms: number, usualMs: number) {
     this.#home = home;
-    this.#env = env;
     this.#idleVms = idleVms;
     this.#usualMs = usualMs;
   }
 
-  static async open(home: OwnHome, extra: NodeJS.ProcessEnv): Promise<KillingGround> {
-    const env = { ...home.env, ...extra };
+  static async open(home: OwnHome): Promise<KillingGround> {
+    const { env } = home;
     await runOk(["--", "true"], { env });
     const begun = performance.now();
     const { status, stdout, stderr } = await pyro(["run", "--", "sh", "-c", script(undefined)], { env });
     const usualMs = performance.now() - begun;
     assert.equal(status, 0, stderr.toString());
     judge({ victim: "daemon" }, stdout.toString(), stderr.toString(), status);
-    return new KillingGround(home, env, await untilIdle(home), usualMs);
+    return new KillingGround(home, await untilPoolFull(home), usualMs);
   }
 
   get summary(): string {
@@ -116,13 +114,13 @@ export class KillingGround {
     const size = kill.memMib === undefined ? [] : ["--mem-mib", String(kill.memMib)];
     const crashAt = kill.victim === "guest" ? kill.line : undefined;
     const command = ["run", "--verbose", ...size, "--", "sh", "-c", script(crashAt)];
-    const run = startPyro(command, { env: this.#env });
+    const run = startPyro(command, { env: this.#home.env });
     const killed = crashAt === undefined ? await this.#strike(run, kill) : `crashed at line ${crashAt}`;
     const finished = await within(run.finished, 180_000, "the run under which something was killed");
     if (kill.victim === "client") this.#abandoned.push(Date.now() + CLAIM_MS);
     const how = judge(kill, finished.stdout.toString(), finished.stderr.toString(), finished.status);
 
-    assert.equal(await runOk(["--", "echo", "next"], { env: this.#env }), "next\n", "the next call");
+    assert.equal(await runOk(["--", "echo", "next"], { env: this.#home.env }), "next\n", "the next call");
     await untilAtRest(this.#home, () => this.#allowed());
     return `${kill.victim} ${killed}: ${how}`;
   }
@@ -233,17 +231,16 @@ function excerpt(whole: string, got: string): string {
   return `at byte ${at}: expected ${around(whole)}, got ${around(got)}`;
 }
 
-/** Waits until nothing has come or gone for a while, and gives the count of microVMs that an idle daemon keeps. */
-export async function untilIdle(home: OwnHome): Promise<number> {
-  let count = -1;
-  let since = Date.now();
-  while (Date.now() - since < 2500) {
-    const now = (await processesAt(home)).filter(({ kind }) => kind === "vmm").length;
-    if (now !== count) since = Date.now();
-    count = now;
-    await sleep(100);
+/** Waits until the pool is full, and gives the count of microVMs that an idle daemon keeps in it. */
+export async function untilPoolFull(home: OwnHome): Promise<number> {
+  const deadline = Date.now() + 120_000;
+  for (;;) {
+    const { stdout } = await pyro(["daemon", "status", "--json"], { env: home.env });
+    const { pool } = JSON.parse(stdout.toString()) as { pool: { size: number; ready: number } };
+    if (pool.ready === pool.size) return pool.size;
+    if (Date.now() > deadline) throw new Error(`only ${pool.ready} of ${pool.size} microVMs of the pool are ready`);
+    await sleep(200);
   }
-  return count;
 }
 
 async function names(directory: string): Promise<string[]> {

@@ -149,6 +149,7 @@ async function problemsAtRest(home: OwnHome, allowed: Allowed): Promise<string[]
   }
 
   tooMany("runs", await list(home.paths.runs), allowed.runs);
+  tooMany("disks of idle microVMs", await list(home.paths.pool), allowed.vms);
   const vms = await list(home.paths.vms);
   const sockets = vms.filter((name) => name.endsWith(".sock"));
   tooMany("sockets of guest ports", sockets, PORTS_PER_VM * allowed.vms);
