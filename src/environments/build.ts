@@ -88,7 +88,8 @@ function buildEnvironment(staging: string, epoch: string): Record<string, string
 function mmdebstrapCommand(recipe: Recipe, sources: string, tar: string): string[] {
   const root = process.getuid?.() === 0;
   // It ends with this process, even when that is killed. As root it is also in namespaces of its own, so that however
-  // it ends no mount is left on the host; there unshare is killed, which blocks SIGTERM, and passes SIGTERM on.
+  // it ends no mount is left on the host. There it is killed with unshare, all of it at once: the next daemon removes
+  // its directory, and one that was told to stop would still write there. (An abort ends it gently, by its group.)
   const isolate = root
     ? [
         "setpriv",
@@ -98,7 +99,7 @@ function mmdebstrapCommand(recipe: Recipe, sources: string, tar: string): string
         "--mount",
         "--pid",
         "--fork",
-        "--kill-child=TERM",
+        "--kill-child=KILL",
         "--mount-proc",
         "--",
       ]
