@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 export PATH
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check bench soak clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,9 @@ check: setup ## Types, lint, format, structure and stale documentation, in secon
 
 bench: setup ## Measure every figure that is promised, beside other sandboxes (10 minutes; on an idle machine)
 	@scripts/bench
+
+soak: setup ## Random kills, leaks, dropped links and fuzzing, for hours or for SOAK_MINUTES (not a part of make test)
+	@scripts/soak
 
 clean: ## Remove everything that was built (not node_modules, not environments)
 	rm -rf dist src/gen go/gen

@@ -7,14 +7,22 @@ import type { Tally } from "./tally.ts";
 /** Longest time of one file, ms. */
 const FILE_TIMEOUT_MS = 600_000;
 
+export interface NodeTestOptions {
+  /** Longest time of one file, ms; 10 minutes unless given. */
+  readonly timeoutMs?: number;
+  /** Shows what tests say of themselves: figures, and what each step of a random run did. */
+  readonly diagnostics?: boolean;
+}
+
 export async function runNodeTests(
   root: string,
   files: readonly string[],
   concurrency: number,
   tally: Tally,
+  options: NodeTestOptions = {},
 ): Promise<void> {
   if (files.length === 0) return;
-  const stream = run({ files: [...files], concurrency, timeout: FILE_TIMEOUT_MS, cwd: root });
+  const stream = run({ files: [...files], concurrency, timeout: options.timeoutMs ?? FILE_TIMEOUT_MS, cwd: root });
   /** Names of the tests around the present one, by depth, for each file. */
   const around = new Map<string, string[]>();
   const printed = new Map<string, string>();
@@ -26,6 +34,9 @@ export async function runNodeTests(
     } else if (event.type === "test:stdout" || event.type === "test:stderr") {
       const earlier = printed.get(event.data.file) ?? "";
       printed.set(event.data.file, (earlier + event.data.message).slice(-20_000));
+    } else if (event.type === "test:diagnostic") {
+      // Those without a test are the runner's own counts.
+      if (event.data.file !== undefined && options.diagnostics) console.log(`        ${event.data.message}`);
     } else if (event.type === "test:pass" || event.type === "test:fail") {
       const { data } = event;
       const file = data.file ? relative(root, data.file) : "";

@@ -1,31 +1,25 @@
 // The guest link under drops: the port's socket is closed at a seeded byte, over and over, while commands run. Each must
 // run exactly once and every byte of its output must arrive exactly once.
 import assert from "node:assert/strict";
-import { randomInt } from "node:crypto";
 import { join } from "node:path";
 import { Duplex } from "node:stream";
 import { test } from "node:test";
 import { formatDisk } from "../../src/environments/disk.ts";
 import { GuestClient } from "../../src/guest/client.ts";
+import { countFrom, Seeded } from "../seed.ts";
 import { exec, MachineRoom } from "./machines.ts";
 
-const DROPS = 1000;
+const DROPS = countFrom("PYRO_LINK_DROPS", 1000);
 /** A drop comes after so many bytes at most; a frame holds up to 64 KiB, so most fall inside one. */
 const MOST_BYTES_BETWEEN = 100_000;
 const OUTPUT_BYTES = 1_000_000;
 
-function generator(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
-}
-
-test(`${DROPS} drops at seeded bytes: counters and outputs are exact`, { timeout: 600_000 }, async (context) => {
-  const seed = Number(process.env.PYRO_SEED ?? randomInt(2 ** 31));
-  context.diagnostic(`seed ${seed}`);
-  const random = generator(seed);
+test(`${DROPS} drops at seeded bytes: counters and outputs are exact`, {
+  timeout: 120_000 + DROPS * 500,
+}, async (context) => {
+  const random = Seeded.fromEnvironment();
+  const { seed } = random;
+  context.diagnostic(`PYRO_SEED=${seed}`);
   await using room = await MachineRoom.open();
   const disk = join(room.directory, "disk.ext4");
   await formatDisk(disk, 1024);
@@ -36,9 +30,7 @@ test(`${DROPS} drops at seeded bytes: counters and outputs are exact`, { timeout
   const guest = new GuestClient(async (signal) => {
     const session = await machine.openPort("control", signal);
     current = session;
-    return dropping && drops < DROPS
-      ? cutAfter(session, 1 + Math.floor(random() * MOST_BYTES_BETWEEN), () => drops++)
-      : session;
+    return dropping && drops < DROPS ? cutAfter(session, 1 + random.below(MOST_BYTES_BETWEEN), () => drops++) : session;
   });
   await room.ready(guest);
   dropping = true;

@@ -1,0 +1,74 @@
+// The place that a test run is given for everything it makes, and the check at its end that nothing else was left.
+import { spawnSync } from "node:child_process";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { type Before, leftovers, snapshot } from "./leftovers.ts";
+import type { Tally } from "./tally.ts";
+
+export class Scratch {
+  readonly #root: string;
+  readonly #before: Before;
+  readonly #directory: string;
+  readonly #temporary: string;
+
+  /** Makes it and points the environment of every test there. `root` is the checkout. */
+  constructor(root: string) {
+    this.#root = root;
+    this.#before = snapshot();
+    // Everything of the run below one short directory: sockets in it must fit into 107 bytes. Users of microVMs and
+    // apt's own user pass through it.
+    this.#directory = mkdtempSync("/tmp/pt-");
+    chmodSync(this.#directory, 0o755);
+    this.#temporary = join(this.#directory, "tmp");
+    mkdirSync(this.#temporary);
+    chmodSync(this.#temporary, 0o1777);
+    process.env.TMPDIR = this.#temporary;
+    process.env.PYRO_HOME ??= join(this.#directory, "home");
+    // Only what a test asks for itself.
+    // Idle microVMs would be taken for left ones; tests of the pool have homes of their own.
+    process.env.PYRO_POOL_SIZE = "0";
+    for (const name of ["PYRO_DRIVER", "PYRO_UNCONFINED", "PYRO_ENVIRONMENT", "PYRO_LOG", "NODE_OPTIONS"]) {
+      delete process.env[name];
+    }
+    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+      process.on(signal, () => {
+        this.#stopDaemon();
+        this.close();
+        process.exit(130);
+      });
+    }
+  }
+
+  /** Stops the daemon of the run's home and reports whatever is left beside it. */
+  async check(tally: Tally): Promise<void> {
+    const begin = performance.now();
+    const stopping = this.#stopDaemon();
+    const look = () => leftovers(this.#before, this.#directory, this.#temporary);
+    let found = look();
+    // Programs that were told to end are given a moment to do it.
+    for (let attempt = 0; found.length > 0 && attempt < 50; attempt++) {
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      found = look();
+    }
+    const problems = [stopping, ...found].filter(Boolean);
+    tally.add({
+      status: problems.length === 0 ? "passed" : "failed",
+      name: "no process, mount, socket or temporary file is left",
+      durationMs: performance.now() - begin,
+      text: problems.join("\n"),
+    });
+  }
+
+  close(): void {
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+
+  #stopDaemon(): string {
+    if (!existsSync(join(this.#root, "dist", "cli.js"))) return "";
+    const stopped = spawnSync(process.execPath, [join(this.#root, "bin", "pyro.js"), "daemon", "stop"], {
+      timeout: 60_000,
+      encoding: "utf8",
+    });
+    return stopped.status === 0 ? "" : `daemon stop: status ${stopped.status}\n${stopped.stdout}${stopped.stderr}`;
+  }
+}
