@@ -51,7 +51,10 @@ async function identityOf(pid: number): Promise<Owner | undefined> {
   try {
     const stat = await readFile(`/proc/${pid}/stat`, "utf8");
     // The command's name stands in parentheses and may hold anything: fields are counted from behind it.
-    const start = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    // One that has ended stays listed until its parent, or whoever took it over, asks for its end.
+    if (fields[0] === "Z" || fields[0] === "X") return undefined;
+    const start = fields[19];
     const boot = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
     return start === undefined ? undefined : { pid, start_time: start, boot_id: boot };
   } catch {
