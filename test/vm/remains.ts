@@ -127,7 +127,8 @@ export async function untilAtRest(home: OwnHome, allowed: () => Allowed, ms = 20
 async function problemsAtRest(home: OwnHome, allowed: Allowed): Promise<string[]> {
   const problems: string[] = [];
   const tooMany = (what: string, found: readonly string[], most: number) => {
-    if (found.length > most) problems.push(`${found.length} ${what}, at most ${most} are right: ${found.join(", ")}`);
+    if (found.length > most)
+      problems.push(`${found.length} ${what}, at most ${most} are right: ${found.slice(0, 8).join(", ")}`);
   };
 
   const processes = await processesAt(home);
