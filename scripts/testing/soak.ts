@@ -18,10 +18,11 @@ interface Part {
 /** A slice that takes longer hangs, ms. */
 const SLICE_MS = 3 * 3_600_000;
 const KILLS_PER_SLICE = { run: 16, pull: 4 };
-const FUZZ_SECONDS = 60;
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 const minutes = minutesFrom(process.env.SOAK_MINUTES);
+/** Of each target at a time; less where the time is short, so that every part has a turn. */
+const fuzzSeconds = Math.ceil(Math.min(60, 2 * minutes));
 const wanted = process.argv.slice(2);
 const random = Seeded.fromEnvironment();
 const tally = new Tally(join(root, "test", "expected-skips.txt"), false);
@@ -46,21 +47,24 @@ const PARTS: readonly Part[] = [
     slices: 1,
     // As many runs in a row as there is time for, where the time is short.
     slice: () =>
-      tests(["test/vm/leaks.test.ts"], { PYRO_LEAK_RUNS: Math.min(500, 10 * minutes), PYRO_LEAK_AT_ONCE: 20 }),
+      tests(["test/vm/leaks.test.ts"], {
+        PYRO_LEAK_RUNS: Math.ceil(Math.min(500, 10 * minutes)),
+        PYRO_LEAK_AT_ONCE: 20,
+      }),
   },
   { name: "drops", slices: 5, slice: () => tests(["test/vm/link.test.ts"], { PYRO_LINK_DROPS: 2000 }) },
   {
     name: "fuzz-ts",
     slices: 2,
     slice: () =>
-      tests(["test/unit/fuzz/guest-link.test.ts", "test/unit/fuzz/host.test.ts"], { PYRO_FUZZ_SECONDS: FUZZ_SECONDS }),
+      tests(["test/unit/fuzz/guest-link.test.ts", "test/unit/fuzz/host.test.ts"], { PYRO_FUZZ_SECONDS: fuzzSeconds }),
   },
   {
     name: "fuzz-go",
     slices: targets.length,
     slice: async (index) => {
       const target = targets[index % targets.length];
-      if (target !== undefined) await fuzzGo(root, target, FUZZ_SECONDS, tally);
+      if (target !== undefined) await fuzzGo(root, target, fuzzSeconds, tally);
     },
   },
 ];

@@ -151,3 +151,29 @@ test("staging directories of dead builders go, those of living ones and everythi
   });
   assert.deepEqual(await readdir(directory), ["images"]);
 });
+
+test("staging of a builder that has ended and is not waited for is removed", async (t) => {
+  const directory = await home(t);
+  // The shell starts a program, says which, and becomes one that never asks for its end.
+  const parent = spawn("sh", ["-c", "sleep 0.1 & echo $!; exec sleep 60"], { stdio: ["ignore", "pipe", "inherit"] });
+  t.after(() => parent.kill("SIGKILL"));
+  const [line] = (await once(parent.stdout, "data")) as [Buffer];
+  const pid = Number(line.toString());
+  const stat = async () => (await readFile(`/proc/${pid}/stat`, "utf8")).replace(/.*\) /, "").split(" ");
+  const owner = {
+    pid,
+    start_time: (await stat())[19],
+    boot_id: (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim(),
+  };
+  await mkdir(join(directory, ".staging-other"));
+  await writeFile(join(directory, ".staging-other", "owner.json"), JSON.stringify(owner));
+  await removeStale(directory);
+  assert.deepEqual(await readdir(directory), [".staging-other"]);
+  const deadline = Date.now() + 10_000;
+  while ((await stat())[0] !== "Z") {
+    assert.ok(Date.now() < deadline, "the builder does not end");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  await removeStale(directory);
+  assert.deepEqual(await readdir(directory), []);
+});
