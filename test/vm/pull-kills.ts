@@ -65,9 +65,10 @@ export class PullGround {
       return "the client is gone";
     }
     if (victim === "builder") {
-      const builders = (await processesAt(home)).filter(({ kind }) => kind === "other");
-      const builder = builders[this.#random.below(builders.length)];
-      assert.ok(builder !== undefined, "nothing builds");
+      const builders = async () => (await processesAt(home)).filter(({ args }) => /mmdebstrap .*--mode=/.test(args));
+      await until("a builder builds", async () => (await builders()).length > 0, BEGIN_MS, pull);
+      // One of those that hold it, or itself.
+      const builder = this.#random.pick(await builders());
       kill(builder.pid);
       const { status, stdout } = await pull.finished;
       const { error } = JSON.parse(stdout.toString()) as { error?: { code: string } };
