@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -172,19 +173,26 @@ func switchRoot() error {
 	return unix.Chdir("/")
 }
 
-// makeDirectories makes each path below prefix where it is missing. What is there and no directory is an error, a link
-// that leads out of the prefix too.
+// makeDirectories makes each path below prefix where it is missing. No link is followed: what an image or a workspace's
+// own programs put there instead of a directory is in the way of what has to be mounted, and gives way.
 func makeDirectories(prefix string, paths ...string) error {
 	for _, path := range paths {
-		if err := os.MkdirAll(prefix+path, 0o755); err != nil {
-			return err
-		}
-		info, err := os.Lstat(prefix + path)
-		if err != nil {
-			return err
-		}
-		if !info.IsDir() {
-			return fmt.Errorf("%s: not a directory", path)
+		at := prefix
+		for part := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
+			at += "/" + part
+			info, err := os.Lstat(at)
+			if err == nil && info.IsDir() {
+				continue
+			}
+			if err == nil {
+				err = os.Remove(at)
+			}
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+			if err := os.Mkdir(at, 0o755); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
