@@ -1,0 +1,148 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+func TestPlainHTTPOnlyOnThisHost(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }))
+	defer server.Close()
+	get := func(transport http.RoundTripper, address string) error {
+		request, err := http.NewRequest(http.MethodGet, address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := transport.RoundTrip(request)
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		return err
+	}
+	if err := get(newTransport(true, time.Second), server.URL); err != nil {
+		t.Fatal(err)
+	}
+	for _, refused := range []struct {
+		plain   bool
+		address string
+	}{{false, server.URL}, {true, "http://192.0.2.1/"}, {true, "http://example.com/"}, {true, "http://10.0.0.1/"}} {
+		if err := get(newTransport(refused.plain, time.Second), refused.address); err == nil || !strings.Contains(err.Error(), "plain HTTP") {
+			t.Errorf("%v: %v", refused, err)
+		}
+	}
+}
+
+func TestLoopback(t *testing.T) {
+	for authority, want := range map[string]bool{
+		"127.0.0.1:5000": true, "127.9.8.7": true, "localhost": true, "localhost:80": true, "[::1]:5000": true, "::1": true,
+		"10.0.0.1:5000": false, "example.com": false, "localhost.example.com": false, "127.0.0.1.example.com": false, "": false,
+	} {
+		if isLoopback(authority) != want {
+			t.Errorf("%q", authority)
+		}
+	}
+}
+
+func TestRedirects(t *testing.T) {
+	request := func(address string) *http.Request {
+		made, err := http.NewRequest(http.MethodGet, address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made
+	}
+	from := []*http.Request{request("https://registry.example.com/v2/")}
+	for address, want := range map[string]bool{
+		"https://blobs.example.net/x": true, "https://registry.example.com/y": true, "https://8.8.8.8/": true,
+		"https://127.0.0.1/": false, "https://[::1]/": false, "https://localhost/": false, "https://10.1.2.3/": false,
+		"https://169.254.169.254/": false, "https://[fe80::1]/": false, "https://[::ffff:10.0.0.1]/": false, "https://0.0.0.0/": false,
+	} {
+		if err := checkRedirect(request(address), from); (err == nil) != want {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	if checkRedirect(request("https://registry.example.com/"), make([]*http.Request, maxRedirects+1)) == nil {
+		t.Error("round in circles")
+	}
+}
+
+// TestStall: bytes that go on coming keep a request alive for longer than it may say nothing, and no longer than that.
+func TestStall(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for range 6 {
+			_, _ = io.WriteString(w, "x")
+			w.(http.Flusher).Flush()
+			time.Sleep(100 * time.Millisecond)
+		}
+		<-r.Context().Done()
+	}))
+	defer server.Close()
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, server.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := newTransport(true, 400*time.Millisecond).RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if len(body) != 6 || !errors.Is(err, errStalled) {
+		t.Fatalf("%d bytes, %v", len(body), err)
+	}
+}
+
+func TestChoose(t *testing.T) {
+	const image = `{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1,"digest":"sha256:`
+	platform := func(digit, platform string) string {
+		return image + strings.Repeat(digit, 64) + `","platform":` + platform + `}`
+	}
+	list := func(entries ...string) []byte {
+		return []byte(`{"schemaVersion":2,"manifests":[` + strings.Join(entries, ",") + `]}`)
+	}
+	v3 := platform("3", `{"os":"linux","architecture":"amd64","variant":"v3"}`)
+	plain := platform("0", `{"os":"linux","architecture":"amd64"}`)
+	others := platform("a", `{"os":"linux","architecture":"arm64"}`) + "," + platform("b", `{"os":"windows","architecture":"amd64"}`) +
+		"," + platform("c", `{"os":"unknown","architecture":"unknown"}`)
+	for want, document := range map[string][]byte{"0": list(others, v3, plain), "3": list(v3, others)} {
+		if chosen, err := choose(document); err != nil || chosen.Digest.Hex[:1] != want {
+			t.Errorf("%v, %v", chosen, err)
+		}
+	}
+	if _, err := choose(list(others)); AsFailure(err).Kind != PlatformMissing {
+		t.Error(err)
+	}
+}
+
+func TestKindOf(t *testing.T) {
+	for _, test := range []struct {
+		document, said string
+		kind           types.MediaType
+		failure        Kind
+	}{
+		{`{"schemaVersion":2,"config":{},"layers":[]}`, "application/vnd.oci.image.manifest.v1+json; charset=utf-8", types.OCIManifestSchema1, ""},
+		{`{"schemaVersion":2,"manifests":[]}`, "text/plain", types.OCIImageIndex, ""},
+		{`{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.list.v2+json","manifests":[]}`, "text/plain", types.DockerManifestList, ""},
+		{`{"schemaVersion":1,"fsLayers":[]}`, "application/vnd.docker.distribution.manifest.v1+json", "", Unsupported},
+		{`{"schemaVersion":2,"config":{},"layers":[]}`, "application/vnd.oci.image.index.v1+json", "", Damaged},
+		{`{"schemaVersion":2,"config":{},"manifests":[]}`, "application/vnd.oci.image.manifest.v1+json", "", Damaged},
+		{`hello`, "text/html", "", Damaged},
+	} {
+		kind, err := kindOf([]byte(test.document), test.said)
+		if test.failure != "" {
+			if AsFailure(err).Kind != test.failure {
+				t.Errorf("%s: %v", test.document, err)
+			}
+		} else if err != nil || kind != test.kind {
+			t.Errorf("%s: %s, %v", test.document, kind, err)
+		}
+	}
+}
