@@ -27,15 +27,22 @@ export type StreamHandler<N extends Streaming> = (
 export const UNARY: { readonly [N in Unary]: UnaryHandler<N> } = {
   "process.read": (engine, input, signal) => engine.runs.read(input, signal),
   "env.list": (engine, input) => listEnvironments(engine, input),
+  "env.inspect": (engine, { environment }) => inspectEnvironment(engine, environment),
+  "env.prune": async (engine, { all, dry_run }) => {
+    const removed = await engine.environments.prune({ all, dryRun: dry_run });
+    const reclaimed_bytes = removed.reduce((sum, { size_bytes }) => sum + size_bytes, 0);
+    return { dry_run, removed, reclaimed_bytes };
+  },
 };
 
 export const STREAMING: { readonly [N in Streaming]: StreamHandler<N> } = {
   run: serveRun,
   "env.pull": async (engine, { environment }, _head, _requests, reply, signal) => {
-    const pulled = await engine.environments.pull(environment, teller(reply), signal);
+    // Whoever says pull wants what the registry has now; a start takes what is there.
+    const pulled = await engine.environments.pull(environment, teller(reply), signal, { refresh: true });
     await engine.environments.boot(teller(reply), signal);
     const { digest, size_bytes } = pulled;
-    await answer<"env.pull">(reply, { environment, digest, installed: true, size_bytes });
+    await answer<"env.pull">(reply, { environment: pulled.environment, digest, installed: true, size_bytes });
   },
   doctor: async (engine, _input, _head, _requests, reply, signal) => {
     await answer<"doctor">(reply, await engine.doctor.examine(teller(reply), signal));
@@ -51,9 +58,31 @@ async function listEnvironments(engine: Engine, input: ParsedInputOf<"env.list">
   return { environments, next_cursor: next < all.length ? `e${next}` : null };
 }
 
+async function inspectEnvironment(engine: Engine, environment: string): Promise<OutputOf<"env.inspect">> {
+  const { name, facts, inUse } = await engine.environments.inspect(environment);
+  const source = facts?.source;
+  const oci = source?.kind === "oci" ? source : undefined;
+  return {
+    environment: name.environment,
+    digest: facts?.digest ?? null,
+    installed: facts !== undefined,
+    size_bytes: facts?.size_bytes ?? null,
+    kind: name.kind,
+    created_at: facts?.createdAt ?? null,
+    in_use: inUse,
+    platform: oci?.platform ?? "linux/amd64",
+    env: { ...(facts?.env ?? (name.kind === "recipe" ? name.recipe.env : {})) },
+    packages: name.kind === "recipe" ? [...name.recipe.packages] : null,
+    manifest_digest: oci?.manifest_digest ?? null,
+    index_digest: oci?.index_digest ?? null,
+    config_digest: oci?.config_digest ?? null,
+    layers: oci === undefined ? null : oci.layers.map((layer) => ({ ...layer })),
+  };
+}
+
 /** Progress of a build, told as events. */
 function teller(reply: Reply) {
-  return (progress: { stage: string; message: string; fraction: number | null }) => {
+  return (progress: Omit<EventOf<"env.pull">, "type">) => {
     const event: EventOf<"env.pull"> & EventOf<"doctor"> = { type: "progress", ...progress };
     void reply.json(ToClient.Event, event);
   };

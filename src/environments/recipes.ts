@@ -20,6 +20,35 @@ export const RECIPES: readonly Recipe[] = [
     packages: ["git", "ca-certificates", "curl", "procps", "python3-minimal"],
     env: DEBIAN_ENV,
   },
+  {
+    // What Debian's own container image has, and certificates.
+    environment: "debian:12-base",
+    codename: "bookworm",
+    variant: "minbase",
+    packages: ["ca-certificates"],
+    env: DEBIAN_ENV,
+  },
+  {
+    environment: "debian:12-build",
+    codename: "bookworm",
+    variant: "minbase",
+    packages: [
+      "git",
+      "ca-certificates",
+      "curl",
+      "procps",
+      "build-essential",
+      "cmake",
+      "pkg-config",
+      "python3",
+      "python3-venv",
+      "python3-pip",
+      "patch",
+      "unzip",
+      "xz-utils",
+    ],
+    env: DEBIAN_ENV,
+  },
 ];
 
 export function recipeFor(environment: string): Recipe | undefined {

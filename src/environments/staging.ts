@@ -12,27 +12,38 @@ interface Owner {
   readonly boot_id: string;
 }
 
+/** Those of this process, which need no record to be known as alive. */
+const own = new Set<string>();
+
 /** Makes a staging directory below `parent`, calls `work` with its path and removes what is left of it. */
 export async function withStaging<T>(parent: string, work: (directory: string) => Promise<T>): Promise<T> {
   await mkdir(parent, { recursive: true, mode: 0o711 });
   const directory = join(parent, `${stagingPrefix}${randomBytes(8).toString("hex")}`);
-  await mkdir(directory, { mode: 0o711 });
+  own.add(directory);
   try {
+    await mkdir(directory, { mode: 0o711 });
     await writeSynced(join(directory, "owner.json"), JSON.stringify(await identityOf(process.pid)));
     return await work(directory);
   } finally {
     await rm(directory, { recursive: true, force: true });
+    own.delete(directory);
   }
 }
 
 /** Removes the staging directories below `parent` whose builder lives no more. */
 export async function removeStale(parent: string): Promise<void> {
-  const names = await readdir(parent).catch(() => []);
-  for (const name of names) {
+  for (const directory of await staleStaging(parent)) await rm(directory, { recursive: true, force: true });
+}
+
+/** The staging directories below `parent` whose builder lives no more. */
+export async function staleStaging(parent: string): Promise<string[]> {
+  const stale: string[] = [];
+  for (const name of await readdir(parent).catch(() => [])) {
     if (!name.startsWith(stagingPrefix)) continue;
     const directory = join(parent, name);
-    if (!(await ownerLives(directory))) await rm(directory, { recursive: true, force: true });
+    if (!own.has(directory) && !(await ownerLives(directory))) stale.push(directory);
   }
+  return stale;
 }
 
 async function ownerLives(directory: string): Promise<boolean> {
@@ -40,7 +51,7 @@ async function ownerLives(directory: string): Promise<boolean> {
   try {
     owner = JSON.parse(await readFile(join(directory, "owner.json"), "utf8")) as Owner;
   } catch {
-    // Half made or half removed. Only one daemon builds in a home, and this runs before it makes its own.
+    // Half made or half removed.
     return false;
   }
   const now = await identityOf(owner.pid);
@@ -112,4 +123,14 @@ export async function publish(from: string, to: string, replace = false): Promis
     if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
   }
   await syncPath(dirname(to));
+}
+
+/** A record, or undefined when it is missing or no JSON object. */
+export async function readJson<T extends object>(path: string): Promise<T | undefined> {
+  try {
+    const value: unknown = JSON.parse(await readFile(path, "utf8"));
+    return typeof value === "object" && value !== null ? (value as T) : undefined;
+  } catch {
+    return undefined;
+  }
 }

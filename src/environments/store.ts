@@ -1,25 +1,32 @@
-// The environments of one PYRO_HOME: which are installed, building what is missing, and the artifacts every boot needs.
-import { chmod, copyFile, mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+// The environments of one PYRO_HOME: which are installed, making or fetching what is missing, holding what is in use, and
+// the artifacts every boot needs.
 import type { Paths } from "../engine/paths.ts";
 import { PyroError } from "../errors/error.ts";
+import { installation } from "../host/installation.ts";
+import { Boot, type BootArtifacts } from "./boot.ts";
 import { buildRecipe } from "./build.ts";
-import { sha256File, sha256Text } from "./digest.ts";
 import { failBuild } from "./failure.ts";
-import { INITRAMFS_FORMAT, packInitramfs } from "./initramfs.ts";
-import { fetchKernel } from "./kernel.ts";
+import { type DigestsInUse, Holds } from "./holds.ts";
 import {
-  type BootManifest,
-  type ImageManifest,
-  type KernelManifest,
-  layout,
-  type NameRecord,
-  SCHEMA_VERSION,
-} from "./layout.ts";
+  type EnvironmentFacts,
+  findImage,
+  type InstalledEnvironment,
+  installImage,
+  type MadeImage,
+  prepareImage,
+  readNames,
+} from "./images.ts";
+import { layout } from "./layout.ts";
+import { type EnvironmentName, parseName } from "./names.ts";
+import { fetchImage } from "./oci.ts";
 import type { OnProgress } from "./progress.ts";
-import { nearNames, RECIPES, type Recipe, recipeFor } from "./recipes.ts";
+import { type PruneOptions, prune, type RemovedThing } from "./prune.ts";
+import { RECIPES } from "./recipes.ts";
 import { SharedWork } from "./shared.ts";
-import { publish, removeStale, syncPath, withStaging, writeRecord, writeSynced } from "./staging.ts";
+import { removeStale, withStaging } from "./staging.ts";
+
+export type { BootArtifacts } from "./boot.ts";
+export type { InstalledEnvironment } from "./images.ts";
 
 /** A row of `env list`, in the names of the wire. */
 export interface EnvironmentRecord {
@@ -29,96 +36,145 @@ export interface EnvironmentRecord {
   readonly size_bytes: number | null;
 }
 
-export interface InstalledEnvironment {
-  readonly environment: string;
-  /** sha256 of the image, hexadecimal. */
-  readonly digest: string;
-  readonly size_bytes: number;
-  readonly imagePath: string;
-  readonly baseType: "squashfs";
-  readonly env: Readonly<Record<string, string>>;
+/** An environment that stays where it is until it is released; releasing it twice does no harm. */
+export interface HeldEnvironment extends InstalledEnvironment {
+  release(): void;
 }
 
-/** What a MachineSpec wants of the host, and what is inside. */
-export interface BootArtifacts {
-  readonly kernel: { readonly path: string; readonly sha256: string };
-  readonly initramfs: { readonly path: string; readonly sha256: string };
-  /** Version of the kernel's Debian package, for example 6.1.192-2. */
-  readonly kernelVersion: string;
+/** All that is known of an environment. */
+export interface InspectedEnvironment {
+  readonly name: EnvironmentName;
+  readonly facts: EnvironmentFacts | undefined;
+  readonly inUse: boolean;
 }
 
 export class EnvironmentStore {
   readonly #paths: Paths;
-  readonly #guestdPath: string;
+  readonly #imageProgram: string;
   readonly #work = new SharedWork();
-  /** Artifacts whose digests were checked by this process, and the guestd they belong to (its stat). */
-  #checked: { readonly guestd: string; readonly artifacts: BootArtifacts } | undefined;
-  #swept = false;
+  readonly #holds = new Holds();
+  readonly #boot: Boot;
+  #swept: Promise<void> | undefined;
 
-  /** `guestdPath`: the static binary that becomes /init. Only one process may build in a home at a time. */
-  constructor(paths: Paths, guestdPath: string) {
+  /**
+   * `guestdPath`: the static binary that becomes /init. `imageProgram`: pyro-image. Only one process may build in a
+   * home at a time.
+   */
+  constructor(paths: Paths, guestdPath: string, imageProgram: string = installation().image) {
     this.#paths = paths;
-    this.#guestdPath = guestdPath;
+    this.#imageProgram = imageProgram;
+    this.#boot = new Boot(paths, guestdPath, (work) => this.#stage(work));
   }
 
-  /** All recipes, installed or not. */
+  /** All recipes, installed or not, and every image of a registry that is installed. */
   async list(): Promise<EnvironmentRecord[]> {
-    return await Promise.all(
-      RECIPES.map(async ({ environment }) => {
-        const installed = await this.installed(environment);
-        return {
-          environment,
-          digest: installed?.digest ?? null,
-          installed: installed !== undefined,
-          size_bytes: installed?.size_bytes ?? null,
-        };
-      }),
-    );
+    const found = await readNames(this.#paths);
+    const recipes = RECIPES.map(({ environment }) => environment);
+    const others = [...found.keys()].filter((name) => !recipes.includes(name) && found.get(name) !== undefined).sort();
+    return [...recipes, ...others].map((environment) => {
+      const facts = found.get(environment);
+      return {
+        environment,
+        digest: facts?.digest ?? null,
+        installed: facts !== undefined,
+        size_bytes: facts?.size_bytes ?? null,
+      };
+    });
   }
 
   /** The installed image of a name, or undefined. Errors: ENVIRONMENT_NOT_FOUND when there is no such environment. */
   async installed(name: string): Promise<InstalledEnvironment | undefined> {
-    requireRecipe(name);
-    const record = await readJson<NameRecord>(layout.name(this.#paths, name));
-    if (!record || !/^[0-9a-f]{64}$/.test(record.digest)) return undefined;
-    const directory = layout.image(this.#paths, record.digest);
-    const manifest = await readJson<ImageManifest>(join(directory, "manifest.json"));
-    const imagePath = join(directory, "image.squashfs");
-    const image = await stat(imagePath).catch(() => undefined);
-    // An image that is not what was written is as good as none: it is built again.
-    if (manifest?.base_type !== "squashfs" || image?.size !== manifest.size_bytes) return undefined;
-    return {
-      environment: name,
-      digest: manifest.digest,
-      size_bytes: manifest.size_bytes,
-      imagePath,
-      baseType: manifest.base_type,
-      env: manifest.env,
-    };
+    const facts = await findImage(this.#paths, parseName(name).environment);
+    return facts === undefined ? undefined : withoutFacts(facts);
+  }
+
+  /** Errors: ENVIRONMENT_NOT_FOUND, also for an image of a registry that is not installed. */
+  async inspect(given: string): Promise<InspectedEnvironment> {
+    const name = parseName(given);
+    const facts = await findImage(this.#paths, name.environment);
+    if (facts === undefined && name.kind === "oci") {
+      throw new PyroError("ENVIRONMENT_NOT_FOUND", `The image ${name.environment} is not installed.`, {
+        hint: `\`pyro env pull ${name.environment}\` fetches it, and so does a run that names it.`,
+        details: { environment: name.environment },
+      });
+    }
+    const inUse = facts !== undefined && (await this.#holds.inUse()).has(facts.digest);
+    return { name, facts, inUse };
   }
 
   isPulling(name: string): boolean {
-    return this.#work.has(`pull ${name}`);
+    return this.#work.has(`pull ${parseName(name).environment}`);
   }
 
   /**
-   * Builds an environment unless it is installed. Callers at the same time share one build, which is aborted when the
-   * last of them is.
-   * Errors: ENVIRONMENT_NOT_FOUND, ENVIRONMENT_BUILD_FAILED, HOST_UNSUPPORTED, HOST_TOOL_MISSING, HOST_DISK_FULL,
-   * HOST_IO_FAILED; the reason of `signal`.
+   * Builds or fetches an environment unless it is installed. Callers at the same time share one pull, which is aborted
+   * when the last of them is. `refresh` asks the registry whether a tag stands for another image by now.
+   * Errors: ENVIRONMENT_NOT_FOUND, ENVIRONMENT_BUILD_FAILED, ENVIRONMENT_DAMAGED, ENVIRONMENT_PLATFORM_MISSING,
+   * ENVIRONMENT_UNSUPPORTED, REGISTRY_UNAUTHORIZED, REGISTRY_UNREACHABLE, LIMIT_EXCEEDED, INVALID_INPUT, HOST_*; the
+   * reason of `signal`.
    */
-  async pull(name: string, onProgress: OnProgress = () => {}, signal?: AbortSignal): Promise<InstalledEnvironment> {
-    const recipe = requireRecipe(name);
-    const present = await this.installed(name);
-    if (present) return present;
-    return await this.#work.run(`pull ${name}`, onProgress, signal, async (tell, shared) => {
+  async pull(
+    given: string,
+    onProgress: OnProgress = () => {},
+    signal?: AbortSignal,
+    options: { refresh?: boolean } = {},
+  ): Promise<InstalledEnvironment> {
+    const name = parseName(given);
+    const { environment } = name;
+    const refresh = options.refresh === true && name.kind === "oci";
+    if (!refresh) {
+      const present = await findImage(this.#paths, environment);
+      if (present) return withoutFacts(present);
+    }
+    return await this.#work.run(`pull ${environment}`, onProgress, signal, async (tell, shared) => {
+      const release = this.#holds.holdName(environment);
       try {
-        return await this.#build(recipe, tell, shared);
+        return withoutFacts(await this.#make(name, tell, shared));
       } catch (error) {
         shared.throwIfAborted();
-        throw failBuild("HOST_IO_FAILED", `The environment ${name} could not be stored`, error);
+        throw failBuild("HOST_IO_FAILED", `The environment ${environment} could not be stored`, error);
+      } finally {
+        release();
       }
     });
+  }
+
+  /**
+   * An environment, pulled when it is missing, that nothing removes until it is released. Between finding it and
+   * holding it there is no moment at which it could go. Errors: as pull.
+   */
+  async acquire(given: string, onProgress: OnProgress = () => {}, signal?: AbortSignal): Promise<HeldEnvironment> {
+    const { environment } = parseName(given);
+    const releaseName = this.#holds.holdName(environment);
+    try {
+      await this.pull(given, onProgress, signal);
+      return await this.#holds.exclusively(async () => {
+        const facts = await findImage(this.#paths, environment);
+        if (facts === undefined) throw new PyroError("HOST_IO_FAILED", `The image of ${environment} vanished.`);
+        return { ...withoutFacts(facts), release: this.#holds.hold(facts.digest) };
+      });
+    } finally {
+      releaseName();
+    }
+  }
+
+  /** Holds an image that somebody uses already, such as a microVM that an earlier daemon started. */
+  hold(digest: string): () => void {
+    return this.#holds.hold(digest);
+  }
+
+  /** Registers somebody who keeps records of the images in use; asked at every prune and inspect. */
+  registerUses(users: DigestsInUse): void {
+    this.#holds.register(users);
+  }
+
+  /** Removes what nothing needs. Errors: HOST_IO_FAILED. */
+  async prune(options: PruneOptions): Promise<RemovedThing[]> {
+    try {
+      return await prune({ paths: this.#paths, holds: this.#holds, boot: this.#boot }, options);
+    } catch (error) {
+      throw failBuild("HOST_IO_FAILED", "Environments could not be removed", error);
+    }
   }
 
   /**
@@ -126,171 +182,52 @@ export class EnvironmentStore {
    * once per process. Errors: as pull.
    */
   async boot(onProgress: OnProgress = () => {}, signal?: AbortSignal): Promise<BootArtifacts> {
-    const guestd = await this.#guestdStat();
-    if (this.#checked?.guestd === guestd) return this.#checked.artifacts;
-    return await this.#work.run("boot", onProgress, signal, async (tell, shared) => {
-      try {
-        const artifacts = await this.#prepareBoot(tell, shared);
-        this.#checked = { guestd, artifacts };
-        return artifacts;
-      } catch (error) {
-        shared.throwIfAborted();
-        throw failBuild("HOST_IO_FAILED", "The kernel and initramfs could not be stored", error);
-      }
-    });
+    await this.#sweep();
+    return await this.#boot.artifacts(onProgress, signal);
   }
 
-  async #build(recipe: Recipe, onProgress: OnProgress, signal: AbortSignal): Promise<InstalledEnvironment> {
+  async #make(name: EnvironmentName, onProgress: OnProgress, signal: AbortSignal): Promise<InstalledEnvironment> {
+    const { environment } = name;
     return await this.#stage(async (staging) => {
-      const logPath = join(layout.logs(this.#paths), `${encodeURIComponent(recipe.environment)}.log`);
-      const built = await buildRecipe(recipe, { staging, logPath, onProgress, signal });
+      const place = { staging, logPath: layout.log(this.#paths, environment), onProgress, signal };
+      const made = await this.#image(name, place);
+      const present = made === undefined ? await findImage(this.#paths, environment) : undefined;
+      if (present !== undefined) return present;
+      if (made === undefined) throw new PyroError("HOST_IO_FAILED", `The image of ${environment} vanished.`);
       onProgress({ stage: "image", message: "Storing the image", fraction: 0.98 });
-      const digest = await sha256File(built, signal);
-      const ready = join(staging, "ready");
-      await mkdir(ready, { mode: 0o711 });
-      const imagePath = join(ready, "image.squashfs");
-      await rename(built, imagePath);
-      // Microvms run as users of their own and are handed this file; nobody is to write it.
-      await chmod(imagePath, 0o444);
-      await syncPath(imagePath);
-      const manifest: ImageManifest = {
-        schema_version: SCHEMA_VERSION,
-        environment: recipe.environment,
-        digest,
-        size_bytes: (await stat(imagePath)).size,
-        created_at: new Date().toISOString(),
-        base_type: "squashfs",
-        env: recipe.env,
-      };
-      await writeSynced(join(ready, "manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`);
-      // Whatever stands at the image's place was found wanting, or this would not be a build.
-      await publish(ready, layout.image(this.#paths, digest), true);
-      const record: NameRecord = { schema_version: SCHEMA_VERSION, environment: recipe.environment, digest };
-      await writeRecord(layout.name(this.#paths, recipe.environment), record);
-      const installed = await this.installed(recipe.environment);
-      if (!installed) throw new PyroError("HOST_IO_FAILED", "The environment was stored but cannot be read back.");
-      onProgress({ stage: "image", message: `${recipe.environment} is ready`, fraction: 1 });
+      const ready = await prepareImage(environment, made, staging, signal);
+      signal.throwIfAborted();
+      const installed = await this.#holds.exclusively(() => installImage(this.#paths, environment, made, ready));
+      onProgress({ stage: "image", message: `${environment} is ready`, fraction: 1 });
       return installed;
     });
   }
 
-  async #prepareBoot(onProgress: OnProgress, signal: AbortSignal): Promise<BootArtifacts> {
-    const guestdSha = await sha256File(this.#guestdPath, signal);
-    const kernel = (await this.#installedKernel()) ?? (await this.#installKernel(onProgress, signal));
-    const key = sha256Text(JSON.stringify([INITRAMFS_FORMAT, kernel.manifest.version, guestdSha]));
-    const directory = layout.boot(this.#paths, key);
-    const present = await checkedBoot(directory, signal);
-    if (present) return present;
-
-    onProgress({ stage: "initramfs", message: "Packing the initramfs", fraction: 0.9 });
-    await this.#stage(async (staging) => {
-      const ready = join(staging, "ready");
-      await mkdir(ready, { mode: 0o711 });
-      const vmlinuz = join(ready, "vmlinuz");
-      await copySynced(join(kernel.directory, "vmlinuz"), vmlinuz);
-      const initramfs = join(ready, "initramfs");
-      const parts = { guestd: this.#guestdPath, modules: join(kernel.directory, "modules") };
-      await packInitramfs(parts, join(staging, "tree"), initramfs, signal);
-      const manifest: BootManifest = {
-        schema_version: SCHEMA_VERSION,
-        kernel_version: kernel.manifest.version,
-        kernel_release: kernel.manifest.release,
-        guestd_sha256: guestdSha,
-        kernel_sha256: await sha256File(vmlinuz, signal),
-        initramfs_sha256: await sha256File(initramfs, signal),
-      };
-      if (manifest.kernel_sha256 !== kernel.manifest.vmlinuz_sha256) {
-        await rm(kernel.directory, { recursive: true, force: true });
-        throw new PyroError("HOST_IO_FAILED", "The stored kernel was damaged; it is fetched again at the next start.");
-      }
-      await writeSynced(join(ready, "boot.json"), `${JSON.stringify(manifest, null, 2)}\n`);
-      await publish(ready, directory, true);
-    });
-    const made = await checkedBoot(directory, signal);
-    if (!made) throw new PyroError("HOST_IO_FAILED", `The boot artifacts in ${directory} cannot be read back.`);
-    return made;
-  }
-
-  /** The newest kernel that is installed. */
-  async #installedKernel(): Promise<{ directory: string; manifest: KernelManifest } | undefined> {
-    const names = await readdir(layout.kernels(this.#paths)).catch(() => []);
-    const newestFirst = names.sort((a, b) => b.localeCompare(a, "en", { numeric: true }));
-    for (const name of newestFirst) {
-      const directory = join(layout.kernels(this.#paths), name);
-      const manifest = await readJson<KernelManifest>(join(directory, "kernel.json"));
-      if (manifest?.schema_version === SCHEMA_VERSION) return { directory, manifest };
+  /** Undefined when the registry has no other image than the installed one. */
+  async #image(name: EnvironmentName, place: Parameters<typeof buildRecipe>[1]): Promise<MadeImage | undefined> {
+    if (name.kind === "recipe") {
+      const { packages, env } = name.recipe;
+      return { path: await buildRecipe(name.recipe, place), env, source: { kind: "recipe", packages } };
     }
-    return undefined;
-  }
-
-  async #installKernel(
-    onProgress: OnProgress,
-    signal: AbortSignal,
-  ): Promise<{ directory: string; manifest: KernelManifest }> {
-    return await this.#stage(async (staging) => {
-      const fetched = await fetchKernel(staging, onProgress, signal);
-      const directory = layout.kernel(this.#paths, fetched.manifest.version);
-      await publish(fetched.directory, directory, true);
-      return { directory, manifest: fetched.manifest };
-    });
+    const present = await findImage(this.#paths, name.environment);
+    const installed = present?.source?.kind === "oci" ? present.source.manifest_digest : undefined;
+    const fetched = await fetchImage(name.environment, { ...place, program: this.#imageProgram, installed });
+    return fetched === undefined ? undefined : { path: fetched.image, env: fetched.env, source: fetched.source };
   }
 
   async #stage<T>(work: (directory: string) => Promise<T>): Promise<T> {
-    if (!this.#swept) {
-      this.#swept = true;
-      await removeStale(this.#paths.environments);
-    }
+    await this.#sweep();
     return await withStaging(this.#paths.environments, work);
   }
 
-  async #guestdStat(): Promise<string> {
-    const found = await stat(this.#guestdPath).catch(() => undefined);
-    if (!found) {
-      throw new PyroError("HOST_TOOL_MISSING", `The guest program ${this.#guestdPath} is missing.`, {
-        hint: "In a checkout run `make setup`; an installed package is incomplete: install it again.",
-      });
-    }
-    return `${found.dev}:${found.ino}:${found.size}:${found.mtimeMs}`;
+  /** Removes what an earlier daemon left half-made, once. */
+  async #sweep(): Promise<void> {
+    this.#swept ??= removeStale(this.#paths.environments);
+    await this.#swept;
   }
 }
 
-function requireRecipe(name: string): Recipe {
-  const recipe = recipeFor(name);
-  if (recipe) return recipe;
-  const near = nearNames(name);
-  const guess = near[0] === undefined ? "" : ` Did you mean ${near[0]}?`;
-  throw new PyroError("ENVIRONMENT_NOT_FOUND", `There is no environment "${name.slice(0, 100)}".${guess}`, {
-    details: { environment: name.slice(0, 512), near, known: RECIPES.map(({ environment }) => environment) },
-  });
-}
-
-/** What is in a directory of boot artifacts, when its bytes are what its record says. */
-async function checkedBoot(directory: string, signal: AbortSignal): Promise<BootArtifacts | undefined> {
-  const manifest = await readJson<BootManifest>(join(directory, "boot.json"));
-  if (manifest?.schema_version !== SCHEMA_VERSION) return undefined;
-  const kernel = { path: join(directory, "vmlinuz"), sha256: manifest.kernel_sha256 };
-  const initramfs = { path: join(directory, "initramfs"), sha256: manifest.initramfs_sha256 };
-  for (const file of [kernel, initramfs]) {
-    const actual = await sha256File(file.path, signal).catch(() => undefined);
-    signal.throwIfAborted();
-    if (actual !== file.sha256) return undefined;
-  }
-  return { kernel, initramfs, kernelVersion: manifest.kernel_version };
-}
-
-async function copySynced(from: string, to: string): Promise<void> {
-  await copyFile(from, to);
-  await chmod(to, 0o644);
-  await syncPath(to);
-  await syncPath(dirname(to));
-}
-
-/** A record, or undefined when it is missing or no JSON object. */
-async function readJson<T extends object>(path: string): Promise<T | undefined> {
-  try {
-    const value: unknown = JSON.parse(await readFile(path, "utf8"));
-    return typeof value === "object" && value !== null ? (value as T) : undefined;
-  } catch {
-    return undefined;
-  }
+function withoutFacts(installed: InstalledEnvironment): InstalledEnvironment {
+  const { environment, digest, size_bytes, imagePath, baseType, env } = installed;
+  return { environment, digest, size_bytes, imagePath, baseType, env };
 }

@@ -45,6 +45,37 @@ export const CODES = {
     hint: "Read the end of the build's log above; `pyro doctor` checks what a build needs.",
     mcpHint: operator,
   },
+  ENVIRONMENT_DAMAGED: {
+    exit: 1,
+    retryable: true,
+    hint: "What the registry sent is not what its digests say; try again, and if it stays so, tell who runs the registry.",
+    mcpHint: "What the registry sent is not what its digests say; try once more, or use another environment.",
+  },
+  ENVIRONMENT_PLATFORM_MISSING: {
+    exit: 1,
+    retryable: false,
+    hint: "Use a tag or another image that has linux/amd64.",
+    mcpHint: "Use a tag or another image that has linux/amd64.",
+  },
+  ENVIRONMENT_UNSUPPORTED: {
+    exit: 1,
+    retryable: false,
+    hint: "Use a container image of the OCI or Docker kind for Linux.",
+    mcpHint: "Use a container image of the OCI or Docker kind for Linux.",
+  },
+  REGISTRY_UNAUTHORIZED: {
+    exit: 1,
+    retryable: false,
+    hint: "Check the name; for a private image log in first (`docker login` or `podman login`: pyro reads their login).",
+    mcpHint:
+      "Check the name of the image; a private one needs a login that only the person who runs this server can make.",
+  },
+  REGISTRY_UNREACHABLE: {
+    exit: 1,
+    retryable: true,
+    hint: "Check the registry's name, the network and the proxy variables; then try again.",
+    mcpHint: "Check the registry's name in `environment`; try again later.",
+  },
   HOST_UNSUPPORTED: {
     exit: 1,
     retryable: false,

@@ -11,6 +11,8 @@ export interface Installation {
   /** The program inside the guest. */
   readonly guestd: string;
   readonly launcher: string;
+  /** Fetches images from registries. */
+  readonly image: string;
 }
 
 let found: Installation | undefined;
@@ -30,6 +32,7 @@ export function installation(): Installation {
     command: join(root, "bin", "pyro"),
     guestd: join(root, "dist", "guest", "guestd"),
     launcher: join(root, "dist", "host", "pyro-launch"),
+    image: join(root, "dist", "host", "pyro-image"),
   };
   return found;
 }

@@ -12,7 +12,9 @@ export const environment = z
   .string()
   .min(1)
   .max(512)
-  .describe("Environment the root file system comes from: a recipe such as debian:12");
+  .describe(
+    "Environment the root file system comes from: a recipe such as debian:12, or an image with its registry such as docker.io/library/node:22",
+  );
 
 export const vcpuCount = z.int().min(1).max(8).describe("Virtual CPUs, 1 to 8 and no more than the host has");
 

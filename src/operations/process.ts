@@ -1,6 +1,7 @@
 // Rows about processes: `run`, which makes a microVM for one command, and reading what a process printed.
 import * as z from "zod";
 import { defineOperation } from "./define.ts";
+import { PULL_ERRORS } from "./environment.ts";
 import * as f from "./fields.ts";
 
 /** What a streaming run tells before its output. Bytes of stdout and stderr travel beside these, not in them. */
@@ -30,9 +31,8 @@ export const run = defineOperation({
   }),
   output: z.object({ vm_id: z.string(), ...f.processResult }),
   errors: [
-    "ENVIRONMENT_NOT_FOUND",
     "ENVIRONMENT_PREPARING",
-    "ENVIRONMENT_BUILD_FAILED",
+    ...PULL_ERRORS,
     "HOST_MEMORY_SHORT",
     "LIMIT_EXCEEDED",
     "CONFINEMENT_UNAVAILABLE",

@@ -1,7 +1,7 @@
 // All rows. Every type in the faces is inferred from here.
 import type { z } from "zod";
 import type { Operation } from "./define.ts";
-import { envList, envPull } from "./environment.ts";
+import { envInspect, envList, envPrune, envPull } from "./environment.ts";
 import { doctor } from "./host.ts";
 import { processRead, run } from "./process.ts";
 
@@ -10,6 +10,8 @@ export const OPERATIONS = {
   "process.read": processRead,
   "env.list": envList,
   "env.pull": envPull,
+  "env.inspect": envInspect,
+  "env.prune": envPrune,
   doctor,
 } as const satisfies Record<string, Operation>;
 

@@ -14,9 +14,13 @@ import type {
   DoctorEvent,
   DoctorReport,
   Environment,
+  EnvironmentDetails,
   EnvironmentEvent,
+  EnvironmentInspectInput,
   EnvironmentList,
   EnvironmentListInput,
+  EnvironmentPruneInput,
+  EnvironmentPruneResult,
   EnvironmentPullInput,
   EventOptions,
   ProcessReadInput,
@@ -71,6 +75,16 @@ export class Pyro implements AsyncDisposable {
   /** Builds or fetches an environment, so that the first start does not wait for it. */
   pullEnvironment(input: EnvironmentPullInput, options: EventOptions<EnvironmentEvent> = {}): Promise<Environment> {
     return this.#stream("env.pull", input, options);
+  }
+
+  /** Shows all that is known of an environment. */
+  inspectEnvironment(input: EnvironmentInspectInput, options: CallOptions = {}): Promise<EnvironmentDetails> {
+    return this.#call("env.inspect", input, options);
+  }
+
+  /** Removes images, kernels and logs that nothing needs any more; what is in use stays. */
+  pruneEnvironments(input: EnvironmentPruneInput = {}, options: CallOptions = {}): Promise<EnvironmentPruneResult> {
+    return this.#call("env.prune", input, options);
   }
 
   /** Checks this host: what pyro found, what it will use, and how to get better. */

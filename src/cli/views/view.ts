@@ -2,7 +2,7 @@
 import type { OperationName, OutputOf } from "../../operations/table.ts";
 import type { Context } from "../context.ts";
 import { doctorView } from "./doctor.ts";
-import { envListView, envPullView } from "./environment.ts";
+import { envInspectView, envListView, envPruneView, envPullView } from "./environment.ts";
 import { processView, runView } from "./process.ts";
 
 /** What goes where. Notes are left out with --quiet. */
@@ -21,5 +21,7 @@ export const VIEWS: { readonly [N in OperationName]: View<N> } = {
   "process.read": processView,
   "env.list": envListView,
   "env.pull": envPullView,
+  "env.inspect": envInspectView,
+  "env.prune": envPruneView,
   doctor: doctorView,
 };

@@ -1,0 +1,135 @@
+// The images of a home and the names that stand for them, as they are on disk.
+import { chmod, mkdir, readdir, rename, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { Paths } from "../engine/paths.ts";
+import { PyroError } from "../errors/error.ts";
+import { sha256File } from "./digest.ts";
+import { type ImageManifest, type ImageSource, layout, type NameRecord, SCHEMA_VERSION } from "./layout.ts";
+import { publish, readJson, syncPath, writeRecord, writeSynced } from "./staging.ts";
+
+export interface InstalledEnvironment {
+  readonly environment: string;
+  /** sha256 of the image, hexadecimal. */
+  readonly digest: string;
+  readonly size_bytes: number;
+  readonly imagePath: string;
+  readonly baseType: "squashfs";
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** An installed environment and all that is known of it. */
+export interface EnvironmentFacts extends InstalledEnvironment {
+  readonly createdAt: string;
+  readonly source: ImageSource | undefined;
+}
+
+/** A squashfs that was made for a name. */
+export interface MadeImage {
+  readonly path: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly source: ImageSource;
+}
+
+/** What a name stands for, or undefined when that is not there as it was written. */
+export async function findImage(paths: Paths, environment: string): Promise<EnvironmentFacts | undefined> {
+  const record = await readJson<NameRecord>(layout.name(paths, environment));
+  return record === undefined ? undefined : await imageOf(paths, environment, record);
+}
+
+async function imageOf(paths: Paths, environment: string, record: NameRecord): Promise<EnvironmentFacts | undefined> {
+  if (!isDigest(record.digest)) return undefined;
+  const directory = layout.image(paths, record.digest);
+  const manifest = await readJson<ImageManifest>(join(directory, "manifest.json"));
+  const imagePath = join(directory, "image.squashfs");
+  const image = await stat(imagePath).catch(() => undefined);
+  // An image that is not what was written is as good as none: it is made again.
+  if (manifest?.base_type !== "squashfs" || image?.size !== manifest.size_bytes) return undefined;
+  return {
+    environment,
+    digest: manifest.digest,
+    size_bytes: manifest.size_bytes,
+    imagePath,
+    baseType: manifest.base_type,
+    env: record.env ?? manifest.env,
+    createdAt: manifest.created_at,
+    source: record.source,
+  };
+}
+
+/** All names there are records of, and what each stands for. */
+export async function readNames(paths: Paths): Promise<Map<string, EnvironmentFacts | undefined>> {
+  const names = new Map<string, EnvironmentFacts | undefined>();
+  for (const file of (await readdir(layout.names(paths)).catch(() => [])).sort()) {
+    if (!file.endsWith(".json")) continue;
+    const record = await readJson<NameRecord>(join(layout.names(paths), file));
+    if (typeof record?.environment !== "string") continue;
+    names.set(record.environment, await imageOf(paths, record.environment, record));
+  }
+  return names;
+}
+
+/** Digests of all images, whether a name stands for them or not. */
+export async function readDigests(paths: Paths): Promise<string[]> {
+  return (await readdir(layout.images(paths)).catch(() => [])).filter(isDigest).sort();
+}
+
+function isDigest(text: unknown): text is string {
+  return typeof text === "string" && /^[0-9a-f]{64}$/.test(text);
+}
+
+/** Makes a directory in `staging` that holds the image as it will lie in its place; returns it with its manifest. */
+export async function prepareImage(
+  environment: string,
+  made: MadeImage,
+  staging: string,
+  signal: AbortSignal,
+): Promise<{ directory: string; manifest: ImageManifest }> {
+  const digest = await sha256File(made.path, signal);
+  const directory = join(staging, "ready");
+  await mkdir(directory, { mode: 0o711 });
+  const imagePath = join(directory, "image.squashfs");
+  await rename(made.path, imagePath);
+  // Microvms run as users of their own and are handed this file; nobody is to write it.
+  await chmod(imagePath, 0o444);
+  await syncPath(imagePath);
+  const manifest: ImageManifest = {
+    schema_version: SCHEMA_VERSION,
+    environment,
+    digest,
+    size_bytes: (await stat(imagePath)).size,
+    created_at: new Date().toISOString(),
+    base_type: "squashfs",
+    env: made.env,
+  };
+  await writeSynced(join(directory, "manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`);
+  return { directory, manifest };
+}
+
+/**
+ * Puts a prepared image in its place and gives it its name. One that is there already, whole, stays: microVMs may be
+ * starting from it. Errors: HOST_IO_FAILED.
+ */
+export async function installImage(
+  paths: Paths,
+  environment: string,
+  made: MadeImage,
+  ready: { readonly directory: string; readonly manifest: ImageManifest },
+): Promise<InstalledEnvironment> {
+  const { digest } = ready.manifest;
+  const present = join(layout.image(paths, digest), "image.squashfs");
+  const whole = (await sha256File(present).catch(() => undefined)) === digest;
+  const described = (await readJson<ImageManifest>(join(layout.image(paths, digest), "manifest.json"))) !== undefined;
+  if (!whole || !described) await publish(ready.directory, layout.image(paths, digest), true);
+  const record: NameRecord = {
+    schema_version: SCHEMA_VERSION,
+    environment,
+    digest,
+    env: made.env,
+    source: made.source,
+    pulled_at: new Date().toISOString(),
+  };
+  await writeRecord(layout.name(paths, environment), record);
+  const installed = await findImage(paths, environment);
+  if (!installed) throw new PyroError("HOST_IO_FAILED", "The environment was stored but cannot be read back.");
+  return installed;
+}
