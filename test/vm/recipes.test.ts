@@ -1,0 +1,80 @@
+// The recipes beside debian:12, built here and used for what they are for.
+import assert from "node:assert/strict";
+import { before, test } from "node:test";
+import { pyro, runOk } from "./harness.ts";
+
+/** Building one takes minutes on a busy machine. */
+const options = { timeout: 540_000 };
+
+before(async () => {
+  // Side by side: each works on one core for the most part.
+  await Promise.all(
+    ["debian:12-base", "debian:12-build"].map(async (environment) => {
+      const { status, stderr } = await pyro(["env", "pull", environment]);
+      assert.equal(status, 0, stderr.toString());
+    }),
+  );
+}, options);
+
+test("debian:12-base is Debian with apt and little else", options, async () => {
+  const script = ". /etc/os-release; echo $VERSION_ID; apt-get --version | head -n 1; command -v git python3; true";
+  const [version, apt, ...surplus] = (await runOk(["--quiet", "debian:12-base", "--", "sh", "-c", script]))
+    .trim()
+    .split("\n");
+  assert.equal(version, "12");
+  assert.match(apt ?? "", /^apt 2\./);
+  assert.deepEqual(surplus, []);
+});
+
+const PROJECT = `
+set -eu
+mkdir project && cd project
+cat > greet.h <<'END'
+#ifdef __cplusplus
+extern "C"
+#endif
+int greet(const char *name);
+END
+cat > greet.c <<'END'
+#include <stdio.h>
+#include "greet.h"
+int greet(const char *name) { return printf("hello %s\\n", name); }
+END
+cat > mixed.cc <<'END'
+#include <string>
+#include "greet.h"
+int main() { std::string name("C"); greet(name.c_str()); greet((name + "++").c_str()); }
+END
+cat > main.c <<'END'
+#include "greet.h"
+int main(void) { return greet("cmake") < 0; }
+END
+cat > CMakeLists.txt <<'END'
+cmake_minimum_required(VERSION 3.20)
+project(greeting C)
+add_executable(greeting main.c greet.c)
+END
+cat > Makefile <<'END'
+by-make: mixed.o greet.o
+	$(CXX) -o $@ $^
+END
+make --no-print-directory -s by-make
+./by-make
+# What cmake would try out first takes long where a guest is emulated.
+cmake -S . -B build -DCMAKE_C_COMPILER_FORCED=1 >/dev/null
+cmake --build build >/dev/null
+./build/greeting
+pkg-config --version >/dev/null
+git --version
+python3 -m venv --without-pip venv
+venv/bin/python -c 'print(sum(range(10)))'
+command -v pip3
+`;
+
+test("debian:12-build compiles C and C++ with make and cmake, and has Python with venv and pip", options, async () => {
+  const printed = await runOk(["--quiet", "debian:12-build", "--", "sh", "-c", PROJECT]);
+  const lines = printed.trim().split("\n");
+  assert.deepEqual(lines.slice(0, 3), ["hello C", "hello C++", "hello cmake"]);
+  assert.match(lines[3] ?? "", /^git version 2\./);
+  assert.deepEqual(lines.slice(4), ["45", "/usr/bin/pip3"]);
+});
