@@ -30,6 +30,8 @@ export const UNARY: { readonly [N in Unary]: UnaryHandler<N> } = {
   "env.inspect": (engine, { environment }) => inspectEnvironment(engine, environment),
   "env.prune": async (engine, { all, dry_run }) => {
     const removed = await engine.environments.prune({ all, dryRun: dry_run });
+    // A microVM that lies ready keeps a removed image's blocks, and one that is asked for again is another.
+    if (!dry_run && removed.some(({ kind }) => kind === "image")) await engine.pool.drain();
     const reclaimed_bytes = removed.reduce((sum, { size_bytes }) => sum + size_bytes, 0);
     return { dry_run, removed, reclaimed_bytes };
   },

@@ -1,7 +1,7 @@
 // What must be there before any microVM of an environment and a size can start: kernel and initramfs, the environment,
 // a driver that works here, and the template. All of it is shared by every start, and found in milliseconds once made.
 import type { Driver, MachineSpec, Template } from "../drivers/driver.ts";
-import type { EnvironmentStore, InstalledEnvironment } from "../environments/store.ts";
+import type { EnvironmentStore, HeldEnvironment } from "../environments/store.ts";
 import type { Acceleration } from "./acceleration.ts";
 import type { Progress, Templates } from "./templates.ts";
 
@@ -17,7 +17,8 @@ export interface Shape {
 export interface Prepared {
   readonly shape: Shape;
   readonly spec: MachineSpec;
-  readonly environment: InstalledEnvironment;
+  /** Held: whoever prepared releases it when nothing stands on it any more. */
+  readonly environment: HeldEnvironment;
   readonly driver: Driver;
   readonly templates: Templates;
   readonly template: Template;
@@ -37,17 +38,27 @@ export class Preparation {
   /** Errors: those of a pull, HOST_TOOL_MISSING, MICROVM_START_FAILED; the signal's reason. */
   async prepare(shape: Shape, progress: Progress, signal: AbortSignal): Promise<Prepared> {
     const boot = await this.#environments.boot(progress, signal);
-    const environment = await this.#environments.pull(shape.environment, progress, signal);
-    const { driver, templates } = await this.#acceleration.choose(boot, progress);
-    const spec: MachineSpec = {
-      vcpuCount: shape.vcpuCount,
-      memMib: shape.memMib,
-      kernel: boot.kernel,
-      initramfs: boot.initramfs,
-    };
-    const template = await templates.ensure(spec, progress);
-    signal.throwIfAborted();
-    const key = [template.key, environment.digest, shape.diskMib].join(" ");
-    return { shape, spec, environment, driver, templates, template, key };
+    const environment = await this.#environments.acquire(shape.environment, progress, signal);
+    try {
+      const { driver, templates } = await this.#acceleration.choose(boot, progress);
+      const spec: MachineSpec = {
+        vcpuCount: shape.vcpuCount,
+        memMib: shape.memMib,
+        kernel: boot.kernel,
+        initramfs: boot.initramfs,
+      };
+      const template = await templates.ensure(spec, progress);
+      signal.throwIfAborted();
+      const key = [template.key, environment.digest, shape.diskMib].join(" ");
+      return { shape, spec, environment, driver, templates, template, key };
+    } catch (error) {
+      environment.release();
+      throw error;
+    }
+  }
+
+  /** Holds the image of a microVM that another daemon started. */
+  hold(environmentDigest: string): () => void {
+    return this.#environments.hold(environmentDigest);
   }
 }

@@ -16,7 +16,7 @@ import type { ProcessFacts } from "./result.ts";
 import { Spool } from "./spool.ts";
 import type { Progress } from "./templates.ts";
 
-export const RUN_SCHEMA_VERSION = 2;
+export const RUN_SCHEMA_VERSION = 3;
 const PROCESS_ID = "proc_1";
 const WORKSPACE_PATH = "/workspace";
 const DEFAULT_TERMINAL = { columns: 80, rows: 24 };
@@ -48,6 +48,8 @@ export interface RunRecord {
   readonly vm_id: string;
   /** The launcher's name for the microVM: another than the run's when it came from the pool. */
   readonly machine_id: string;
+  /** Of the image it runs on; null until that is known. */
+  readonly environment_digest: string | null;
   readonly stage: Stage;
   readonly attached: boolean;
   readonly process: ProcessSpec;
@@ -71,6 +73,7 @@ export class Run {
   #spool: Spool | undefined;
   #vm: MicroVm | undefined;
   #process: HostProcess | undefined;
+  #releaseEnvironment = () => {};
   readonly #prepared = Promise.withResolvers<void>();
   #settledPreparing = false;
 
@@ -94,6 +97,7 @@ export class Run {
       schema_version: RUN_SCHEMA_VERSION,
       vm_id: request.vmId,
       machine_id: request.vmId,
+      environment_digest: null,
       stage: "preparing",
       attached: request.attached,
       process: specOf(request),
@@ -188,6 +192,7 @@ export class Run {
         diskMib: input.disk_mib,
       };
       prepared = await preparation.prepare(shape, progress, signal);
+      this.#releaseEnvironment = prepared.environment.release;
       this.#settlePreparing();
       this.#vm = (await this.#fromPool(prepared)) ?? (await this.#fresh(prepared, input, progress));
       signal.throwIfAborted();
@@ -195,7 +200,13 @@ export class Run {
       const env: Record<string, string> = { ...prepared.environment.env, ...asked.env };
       if (asked.user === "") env.HOME ??= "/root";
       const process: ProcessSpec = { ...asked, env };
-      await this.#save({ ...this.#record, machine_id: this.#vm.machine.vmId, process, stage: "ready" });
+      await this.#save({
+        ...this.#record,
+        machine_id: this.#vm.machine.vmId,
+        environment_digest: prepared.environment.digest,
+        process,
+        stage: "ready",
+      });
       return await this.#startProcess();
     } finally {
       begun(prepared);
@@ -237,6 +248,8 @@ export class Run {
       await this.#spool.finish();
       return undefined;
     }
+    const digest = this.#record.environment_digest;
+    if (digest !== null) this.#releaseEnvironment = this.#context.preparation.hold(digest);
     if (vm === undefined) throw new PyroError("MICROVM_LOST", "The microVM ended while no daemon was there.");
     return await this.#startProcess();
   }
@@ -287,6 +300,7 @@ export class Run {
   async #clear(): Promise<void> {
     await this.#vm?.kill().catch(() => {});
     await rm(this.#diskPath, { force: true }).catch(() => {});
+    this.#releaseEnvironment();
   }
 
   #tell(event: EventOf<"run">): void {

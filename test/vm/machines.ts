@@ -95,7 +95,8 @@ export class MachineRoom {
   async prepared(): Promise<Prepared> {
     const template = await this.template();
     const shape = { environment: "debian:12", vcpuCount: this.spec.vcpuCount, memMib: this.spec.memMib, diskMib: 1024 };
-    const { spec, driver, templates, base: environment } = this;
+    const { spec, driver, templates } = this;
+    const environment = { ...this.base, release: () => {} };
     return { shape, spec, environment, driver, templates, template, key: template.key };
   }
 
