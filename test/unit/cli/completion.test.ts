@@ -144,7 +144,7 @@ test("runs with a record are offered where a run is asked for", async () => {
 
 test("bash completes words that it takes apart itself", async () => {
   await using _fake = await having(["debian:12", "debian:12-build", "debian:11"]);
-  assert.deepEqual(await bash("pyro env "), ["list", "pull"]);
+  assert.deepEqual(await bash("pyro daemon "), ["status", "stop"]);
   assert.deepEqual(await bash("pyro run deb"), ["debian:12", "debian:12-build", "debian:11"]);
   // Only what stands behind the last word break is replaced.
   assert.deepEqual(await bash("pyro run debian:12"), ["12", "12-build"]);
@@ -179,9 +179,9 @@ test("fish offers the same, with what it means", async (context) => {
     say("fish", ["--no-config", "-c", `pyro completion fish | source; complete -C ${quoted(line)}`]);
   assert.equal((await ask("pyro env pu")).stdout.split("\t")[0], "pull");
   assert.deepEqual((await ask("pyro run debian:12-")).stdout, "debian:12-build\tinstalled\n");
-  const all = (await ask("pyro env ")).stdout.trim().split("\n");
+  const all = (await ask("pyro daemon ")).stdout.trim().split("\n");
   assert.deepEqual(
     all.map((line) => line.split("\t")[0]),
-    ["list", "pull"],
+    ["status", "stop"],
   );
 });
