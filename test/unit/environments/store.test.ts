@@ -120,6 +120,16 @@ test("without guestd there are no boot artifacts, and the error says how to get 
   );
 });
 
+test("without pyro-image there are no images of registries, and the error says how to get it", async (t) => {
+  const directory = await home(t);
+  const store = new EnvironmentStore(pathsFor({ PYRO_HOME: directory }, 0), "/nowhere/guestd", "/nowhere/pyro-image");
+  await assert.rejects(
+    store.pull("127.0.0.1:1/x"),
+    (error) => error instanceof PyroError && error.code === "HOST_TOOL_MISSING" && /make setup/.test(error.hint),
+  );
+  assert.deepEqual(await readdir(join(directory, "environments")), ["logs"]);
+});
+
 test("staging directories of dead builders go, those of living ones and everything else stay", async (t) => {
   const directory = await home(t);
   await mkdir(join(directory, "images"));
