@@ -123,9 +123,7 @@ export class Runs {
         if (error instanceof SyntaxError) return undefined;
         throw error;
       });
-      const started =
-        record?.vm_id === name && record.schema_version === RUN_SCHEMA_VERSION && record.stage !== "preparing";
-      if (!started || record === undefined) {
+      if (!isRecordOf(name, record) || record.stage === "preparing") {
         if (record?.stage === "preparing") this.#neverStarted.add(name);
         await rm(directory, { recursive: true, force: true });
         continue;
@@ -208,6 +206,18 @@ export class Runs {
 }
 
 /** Never rejects: when the promise has ended, however, or the signal has aborted. */
+/** Whether what was read is the record of that run, with all that taking it up needs: files may hold anything. */
+function isRecordOf(name: string, record: RunRecord | undefined): record is RunRecord {
+  return (
+    record?.vm_id === name &&
+    record.schema_version === RUN_SCHEMA_VERSION &&
+    typeof record.machine_id === "string" &&
+    typeof record.process?.processId === "string" &&
+    Array.isArray(record.process.argv) &&
+    (record.stage === "ready" || record.stage === "preparing" || typeof record.end?.exitCode === "number")
+  );
+}
+
 async function settled(promise: Promise<unknown>, signal: AbortSignal): Promise<void> {
   await orAborted(promise, signal).catch(() => {});
 }
