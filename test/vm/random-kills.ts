@@ -41,8 +41,8 @@ const WEIGHTED_PHASES: readonly Phase[] = [
 
 const LINES = 40;
 const STATUS_PYRO_FAILED = 125;
-/** A run whose client was killed is kept for so long, and then some. */
-const CLAIM_MS = 75_000;
+/** A run whose client was killed is kept for so long, and then some; anew by each daemon that takes it up. */
+const CLAIM_MS = 80_000;
 const POLL_MS = 5;
 
 export interface Kill {
@@ -117,6 +117,7 @@ export class KillingGround {
     const run = startPyro(command, { env: this.#home.env });
     const killed = crashAt === undefined ? await this.#strike(run, kill) : `crashed at line ${crashAt}`;
     const finished = await within(run.finished, 180_000, "the run under which something was killed");
+    if (kill.victim === "daemon") this.#abandoned = this.#living().map(() => Date.now() + CLAIM_MS);
     if (kill.victim === "client") this.#abandoned.push(Date.now() + CLAIM_MS);
     const how = judge(kill, finished.stdout.toString(), finished.stderr.toString(), finished.status);
 
@@ -132,8 +133,12 @@ export class KillingGround {
   }
 
   #allowed(): { vms: number; runs: number } {
-    this.#abandoned = this.#abandoned.filter((until) => until > Date.now());
+    this.#abandoned = this.#living();
     return { vms: this.#idleVms + this.#abandoned.length, runs: this.#abandoned.length };
+  }
+
+  #living(): number[] {
+    return this.#abandoned.filter((until) => until > Date.now());
   }
 
   /** Waits for the moment and kills. */
