@@ -255,7 +255,7 @@ test("a tag, a digest and a list of manifests name the same image; two names of 
   assert.equal(unknown.document.error.code, "ENVIRONMENT_NOT_FOUND");
 });
 
-test("a tag that moves is followed by pull, not by a start; what it left behind is pruned, what is in use is not", async () => {
+test("a tag that moves is followed by pull, not by a start; what it left behind is pruned", async () => {
   const reference = `${registry.host}/moving:tag`;
   const version = (text: string) => makeImage([tar([file("lister", lister, { mode: 0o755 }), file("version", text)])]);
   await push(registry.host, "moving", version("1"), "tag");
