@@ -43,6 +43,8 @@ export interface Machine {
   attach(role: keyof Drives, file: DriveFile): Promise<void>;
   /** Makes the guest see another size of a writable drive, bytes; the file has it already. */
   resize(role: "writable" | "aux", virtualBytes: number): Promise<void>;
+  /** How many writes of the guest to its writable drive the host could not carry out. */
+  failedWrites(): Promise<number>;
   pause(): Promise<void>;
   resume(): Promise<void>;
   /** Ends it at once and returns when its processes are gone. Idempotent. */

@@ -162,6 +162,11 @@ export class Run {
     this.#process?.abandon(reason);
   }
 
+  /** How many writes of its guest the host could not carry out; 0 when it has no microVM, or none that says so. */
+  async failedWrites(): Promise<number> {
+    return (await this.#vm?.machine.failedWrites().catch(() => 0)) ?? 0;
+  }
+
   /** Lets go of it without ending it: the daemon stops, the next one takes it up. */
   async release(): Promise<void> {
     this.#process?.abandon(new PyroError("CANCELLED", "The daemon is stopping."));
@@ -290,6 +295,8 @@ export class Run {
       await this.#save({ ...this.#record, stage: "exited", end });
       return end;
     } catch (error) {
+      // Whoever is told of a failure tries again at once, and may need the room.
+      await this.#clear();
       throw this.#cancelling.signal.aborted ? this.#cancelling.signal.reason : error;
     } finally {
       await this.#spool?.finish();

@@ -9,6 +9,7 @@ import type { Launcher } from "../launcher/launcher.ts";
 import type { OutputOf, ParsedInputOf } from "../operations/table.ts";
 import { CLAIM_MS } from "../wire/protocol.ts";
 import { newVmId, VM_ID_PATTERN } from "../wire/vm-id.ts";
+import { DiskWatch } from "./disk-watch.ts";
 import { MicroVm } from "./microvm.ts";
 import { readRecord } from "./records.ts";
 import { DEFAULT_RESULT_BYTES, parseCursor, withOutput, withoutOutput } from "./result.ts";
@@ -39,16 +40,18 @@ export class Runs {
   readonly #closing = new Set<Promise<void>>();
   /** Runs of an earlier daemon that had not got to their command: a client that comes back begins them anew. */
   readonly #neverStarted = new Set<string>();
+  readonly #diskWatch: DiskWatch;
   #closed = false;
 
   constructor(context: RunContext, launcher: Launcher) {
     this.#context = context;
     this.#launcher = launcher;
+    this.#diskWatch = new DiskWatch(context.paths.state, () => this.#live());
   }
 
   /** Count of runs that have not ended. */
   get running(): number {
-    return [...this.#entries.values()].filter(({ run }) => run.facts.end === undefined).length;
+    return this.#live().length;
   }
 
   /**
@@ -143,6 +146,7 @@ export class Runs {
   /** Lets go of every run without ending it: this daemon cannot go on. */
   async release(): Promise<void> {
     this.#closed = true;
+    this.#diskWatch.stop();
     for (const entry of this.#entries.values()) {
       clearTimeout(entry.timer);
       await entry.run.release();
@@ -152,9 +156,14 @@ export class Runs {
   /** Ends every run and returns when nothing of them is left. */
   async close(): Promise<void> {
     this.#closed = true;
+    this.#diskWatch.stop();
     for (const entry of [...this.#entries.values()])
       this.#drop(entry, new PyroError("CANCELLED", "The daemon was stopped."));
     await Promise.all(this.#closing);
+  }
+
+  #live(): Run[] {
+    return [...this.#entries.values()].map(({ run }) => run).filter((run) => run.facts.end === undefined);
   }
 
   async #adoptMachine(vmId: string): Promise<MicroVm | undefined> {
@@ -165,6 +174,7 @@ export class Runs {
   #add(run: Run): Entry {
     const entry: Entry = { run, clients: 0, timer: undefined };
     this.#entries.set(run.vmId, entry);
+    this.#diskWatch.look();
     return entry;
   }
 

@@ -58,7 +58,7 @@ test("a file system that is full", { timeout: 400_000 }, async (context) => {
     truncate -s 200m "$PYRO_HOME/ballast"
     pyro run --json -- true || true
     rm "$PYRO_HOME/ballast"
-    pyro run --json --timeout-seconds 20 -- sh -c 'dd if=/dev/zero of=/big bs=1M count=600 conv=fsync; echo dd $?' || true
+    pyro run --json -- sh -c 'dd if=/dev/zero of=/big bs=1M count=600 conv=fsync >/dev/null 2>&1; sleep 1000' || true
     pyro run -- echo fine
     pyro daemon stop >/dev/null`;
   const { status, stdout, stderr } = await inNamespace(home, script, { SHARED: shared });
@@ -66,11 +66,8 @@ test("a file system that is full", { timeout: 400_000 }, async (context) => {
   const [full = "", low = "", filled = "", fine] = documents(stdout);
   assert.equal(codeOf(full), "HOST_DISK_FULL", full);
   assert.equal(codeOf(low), "HOST_DISK_FULL", low);
-  // Under a command it is an error of the guest's own disk, whose file system goes read-only; it may leave the command
-  // waiting, which its time then ends. What the command prints finds no room either, and then the run says so.
-  const result = JSON.parse(filled) as { stdout?: string; timed_out?: boolean; error?: unknown };
-  if (result.error !== undefined) assert.equal(codeOf(filled), "HOST_DISK_FULL", filled);
-  else assert.ok(result.timed_out === true || result.stdout === "dd 1\n", filled);
+  // The guest has an I/O error, which may leave the command waiting and says nothing to anyone: the host does.
+  assert.equal(codeOf(filled), "HOST_DISK_FULL", filled);
   assert.equal(fine, "fine");
   await nothingRuns(home);
 });
