@@ -1,7 +1,7 @@
 // What microVMs cost that do nothing, many side by side.
 import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Engine } from "../../src/engine/engine.ts";
+import { Engine, removeSocketDirectories } from "../../src/engine/engine.ts";
 import { pathsFor } from "../../src/engine/paths.ts";
 import { processesOf } from "../../test/vm/harness.ts";
 import type { Row } from "./samples.ts";
@@ -52,6 +52,7 @@ export async function idle(count: number): Promise<Row[]> {
     ];
   } finally {
     await engine.close();
+    await removeSocketDirectories(paths);
   }
 }
 

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Engine } from "../../src/engine/engine.ts";
+import { Engine, removeSocketDirectories } from "../../src/engine/engine.ts";
 import type { MicroVm } from "../../src/engine/microvm.ts";
 import { type Paths, pathsFor } from "../../src/engine/paths.ts";
 import type { Prepared } from "../../src/engine/preparation.ts";
@@ -58,6 +58,7 @@ export class Machines {
 
   async close(): Promise<void> {
     await this.#engine.close();
+    await removeSocketDirectories(this.#paths);
   }
 
   /** The same guest without a template: from QEMU's start to guestd's answer, and the freeze. */

@@ -12,6 +12,7 @@ export class DiskWatch {
   readonly #directory: string;
   readonly #live: () => readonly Run[];
   #timer: NodeJS.Timeout | undefined;
+  #looking = false;
 
   /** `directory` is on the file system of the disks; `live` gives the runs that have not ended. */
   constructor(directory: string, live: () => readonly Run[]) {
@@ -32,13 +33,21 @@ export class DiskWatch {
   async #once(): Promise<void> {
     const runs = this.#live();
     if (runs.length === 0) return this.stop();
-    const free = await freeDiskMib(this.#directory).catch(() => Number.POSITIVE_INFINITY);
-    if (free >= SHORT_MIB) return;
-    for (const run of runs) {
-      if ((await run.failedWrites()) === 0) continue;
-      run.cancel(
-        new PyroError("HOST_DISK_FULL", `The host had no room below ${this.#directory} for what the guest wrote.`),
-      );
+    // A monitor that does not answer takes its time.
+    if (this.#looking) return;
+    this.#looking = true;
+    try {
+      const free = await freeDiskMib(this.#directory).catch(() => Number.POSITIVE_INFINITY);
+      if (free < SHORT_MIB) await Promise.all(runs.map((run) => this.#check(run)));
+    } finally {
+      this.#looking = false;
     }
+  }
+
+  async #check(run: Run): Promise<void> {
+    if ((await run.failedWrites()) === 0) return;
+    run.cancel(
+      new PyroError("HOST_DISK_FULL", `The host had no room below ${this.#directory} for what the guest wrote.`),
+    );
   }
 }

@@ -26,6 +26,9 @@ export class Engine {
   readonly doctor: Doctor;
   readonly #launcher: Launcher;
   readonly #acceleration: Acceleration;
+  readonly #stopping = new AbortController();
+  /** Builds and pulls that go on without a caller. */
+  readonly #preparing = new Set<Promise<unknown>>();
 
   private constructor(paths: Paths, settings: Settings) {
     const { guestd, launcher: program } = installation();
@@ -70,9 +73,13 @@ export class Engine {
 
   /** Goes on with building an environment whose first caller has gone: the next one finds it further. */
   keepPreparing(environment: string): void {
-    const going = [this.environments.boot(), this.environments.pull(environment)];
-    // Whoever asks next is told what is wrong with it.
-    for (const work of going) work.catch(() => {});
+    const { signal } = this.#stopping;
+    const going = [this.environments.boot(undefined, signal), this.environments.pull(environment, undefined, signal)];
+    for (const work of going) {
+      this.#preparing.add(work);
+      // Whoever asks next is told what is wrong with it.
+      work.catch(() => {}).finally(() => this.#preparing.delete(work));
+    }
   }
 
   /** Lets go of everything and ends nothing: another daemon takes it up. */
@@ -85,7 +92,9 @@ export class Engine {
   /** Ends runs, and lets go of the launcher. */
   async close(): Promise<void> {
     this.#acceleration.stop();
-    await Promise.all([this.runs.close(), this.pool.close()]);
+    this.#stopping.abort(new PyroError("CANCELLED", "The daemon is stopping."));
+    // What of it fails must not keep the rest from ending.
+    await Promise.allSettled([this.runs.close(), this.pool.close(), ...this.#preparing]);
     await this.#launcher.stop();
   }
 }

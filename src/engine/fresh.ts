@@ -45,9 +45,7 @@ async function startNow(prepared: Prepared, options: FreshOptions, progress: Pro
       return await MicroVm.start(driver, prepared.template, spec, options.machineId, start);
     } catch (error) {
       if (!(error instanceof TemplateDamaged)) throw error;
-      progress({ stage: "template", message: "the template was damaged; booting it anew", fraction: null });
-      await templates.drop(prepared.template);
-      const template = await templates.ensure(spec, progress);
+      const template = await templates.remake(prepared.template, spec, progress);
       return await MicroVm.start(driver, template, spec, options.machineId, start);
     }
   } catch (error) {

@@ -62,6 +62,11 @@ export class Pool {
     return this.#size;
   }
 
+  /** False when nothing lies here and nothing is being filled. */
+  get holdsMemory(): boolean {
+    return this.#idle.length > 0 || this.#filling !== undefined;
+  }
+
   /** How many are there to be taken. */
   get ready(): number {
     return this.#idle.length;
@@ -173,15 +178,10 @@ export class Pool {
     return this.#idle.filter((idle) => idle.key === key).length < this.#size;
   }
 
+  /** Never rejects: what is wrong with starts is told to whoever starts one. */
   async #fill(): Promise<void> {
     const prepared = this.#wanted;
     if (prepared === undefined) return;
-    // Those of another environment or size make room first.
-    await this.#endAll((idle) => idle.key !== prepared.key);
-    if ((await this.#spareMib()) < prepared.shape.memMib) {
-      this.#failures = FAILURES;
-      return;
-    }
     const filling: Filling = {
       key: prepared.key,
       stop: new AbortController(),
@@ -189,23 +189,33 @@ export class Pool {
       claimed: false,
     };
     this.#filling = filling;
+    try {
+      // Those of another environment or size make room first.
+      await this.#endAll((idle) => idle.key !== prepared.key);
+      const hasRoom = (await this.#spareMib()) >= prepared.shape.memMib;
+      this.#failures = hasRoom ? await this.#start(prepared, filling).then(() => 0) : FAILURES;
+    } catch {
+      this.#failures++;
+    } finally {
+      filling.mounted.resolve(undefined);
+      this.#filling = undefined;
+    }
+  }
+
+  async #start(prepared: Prepared, filling: Filling): Promise<void> {
+    const { signal } = filling.stop;
     const machineId = `idle-${randomBytes(8).toString("hex")}`;
     const directory = join(this.#directory, machineId);
     try {
       await mkdir(directory, { mode: 0o700 });
-      const diskPath = join(directory, "disk.ext4");
-      const options = { machineId, diskPath, signal: filling.stop.signal };
-      const idle = { key: prepared.key, vm: await this.#starts.start(prepared, options, () => {}), directory };
+      const options = { machineId, diskPath: join(directory, "disk.ext4"), signal };
+      const vm = await this.#starts.start(prepared, options, () => {});
+      const idle = { key: prepared.key, vm, directory };
       filling.mounted.resolve(idle);
       if (!filling.claimed) await this.#keep(idle, filling);
-      this.#failures = 0;
-    } catch {
-      // What is wrong with starts is told to whoever starts one.
-      this.#failures++;
+    } catch (error) {
       await rm(directory, { recursive: true, force: true }).catch(() => {});
-    } finally {
-      filling.mounted.resolve(undefined);
-      this.#filling = undefined;
+      throw error;
     }
   }
 
@@ -218,9 +228,9 @@ export class Pool {
     if (filling.claimed) return;
     // Nobody can claim it from here on.
     filling.claimed = true;
-    if (!warmed || this.#closed) {
+    if (!warmed || filling.stop.signal.aborted || this.#closed) {
       await this.#end(idle);
-      throw new Error("it does not answer");
+      throw new Error("it does not answer, or is not wanted any more");
     }
     this.#idle.push(idle);
     idle.vm.machine.ended.then(() => this.#lose(idle));
@@ -250,8 +260,9 @@ export class Pool {
     if (this.#idle.length > 0 && (await this.#spareMib()) < 0) await this.drain();
   }
 
-  /** What the host has beyond what is to stay free for itself and for the next run, MiB. */
+  /** What the host has beyond what is to stay free for itself and for the next run, MiB; 0 when it does not say. */
   async #spareMib(): Promise<number> {
-    return (await this.#hostMemory()).availableMib - MEMORY_RESERVE_MIB - PRESSURE_MARGIN_MIB;
+    const { availableMib } = await this.#hostMemory().catch(() => ({ availableMib: 0 }));
+    return availableMib === 0 ? 0 : availableMib - MEMORY_RESERVE_MIB - PRESSURE_MARGIN_MIB;
   }
 }

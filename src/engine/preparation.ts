@@ -1,9 +1,9 @@
 // What must be there before any microVM of an environment and a size can start: kernel and initramfs, the environment,
 // a driver that works here, and the template. All of it is shared by every start, and found in milliseconds once made.
-import type { Driver, MachineSpec, Template } from "../drivers/driver.ts";
+import type { Driver, MachineSpec } from "../drivers/driver.ts";
 import type { EnvironmentStore, HeldEnvironment } from "../environments/store.ts";
 import type { Acceleration } from "./acceleration.ts";
-import type { Progress, Templates } from "./templates.ts";
+import type { FoundTemplate, Progress, Templates } from "./templates.ts";
 
 /** What a caller says of the microVM it wants. */
 export interface Shape {
@@ -21,7 +21,7 @@ export interface Prepared {
   readonly environment: HeldEnvironment;
   readonly driver: Driver;
   readonly templates: Templates;
-  readonly template: Template;
+  readonly template: FoundTemplate;
   /** The same for two starts whose microVMs could stand in for each other. */
   readonly key: string;
 }

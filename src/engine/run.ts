@@ -236,7 +236,7 @@ export class Run {
   async #fresh(prepared: Prepared, input: RunInput, progress: Progress): Promise<MicroVm> {
     await checkMemory(input).catch(async (short: unknown) => {
       // What nobody uses must not be in the way of what somebody asks for.
-      if (this.#context.pool.ready === 0) throw short;
+      if (!this.#context.pool.holdsMemory) throw short;
       await this.#context.pool.drain();
       await checkMemory(input);
     });

@@ -38,6 +38,7 @@ export class Runs {
   readonly #launcher: Launcher;
   readonly #entries = new Map<string, Entry>();
   readonly #closing = new Set<Promise<void>>();
+  readonly #unremoved = new Set<Run>();
   /** Runs of an earlier daemon that had not got to their command: a client that comes back begins them anew. */
   readonly #neverStarted = new Set<string>();
   readonly #diskWatch: DiskWatch;
@@ -206,16 +207,21 @@ export class Runs {
     if (this.#entries.get(entry.run.vmId) !== entry) return;
     this.#entries.delete(entry.run.vmId);
     entry.run.cancel(reason);
-    const closing = entry.run
-      .remove()
-      // What cannot be removed is removed by the next daemon, which finds it without a microVM.
-      .catch(() => {});
+    this.#unremoved.add(entry.run);
+    for (const run of this.#unremoved) this.#remove(run);
+  }
+
+  /** What cannot be removed is tried again with the next run's end, and at last by the next daemon. */
+  #remove(run: Run): void {
+    this.#unremoved.delete(run);
+    const closing = run.remove().catch(() => {
+      this.#unremoved.add(run);
+    });
     this.#closing.add(closing);
     closing.finally(() => this.#closing.delete(closing));
   }
 }
 
-/** Never rejects: when the promise has ended, however, or the signal has aborted. */
 /** Whether what was read is the record of that run, with all that taking it up needs: files may hold anything. */
 function isRecordOf(name: string, record: RunRecord | undefined): record is RunRecord {
   return (
@@ -228,6 +234,7 @@ function isRecordOf(name: string, record: RunRecord | undefined): record is RunR
   );
 }
 
+/** Never rejects: when the promise has ended, however, or the signal has aborted. */
 async function settled(promise: Promise<unknown>, signal: AbortSignal): Promise<void> {
   await orAborted(promise, signal).catch(() => {});
 }

@@ -19,6 +19,11 @@ const LOADED = 4;
 const IN_USE_MS = 120_000;
 const KEY_PATTERN = /^[0-9a-f]{64}$/;
 
+/** A template as it was found: once it is made anew, this one is out of date. */
+export interface FoundTemplate extends Template {
+  readonly generation: number;
+}
+
 export interface TemplateOptions {
   /** Most templates on disk. */
   readonly limit: number;
@@ -30,7 +35,9 @@ export class Templates {
   readonly #directory: string;
   readonly #driver: Driver;
   readonly #options: TemplateOptions;
-  readonly #making = new Map<string, Promise<Template>>();
+  readonly #making = new Map<string, Promise<void>>();
+  /** How often this daemon made each. */
+  readonly #generations = new Map<string, number>();
   /** When each was last asked for, by this daemon: those that may be loaded. Least recent first. */
   readonly #loaded = new Map<string, number>();
 
@@ -41,30 +48,30 @@ export class Templates {
   }
 
   /** The template of a machine, booted and frozen first where there is none. Callers at once share one boot. */
-  async ensure(spec: MachineSpec, progress: Progress): Promise<Template> {
+  async ensure(spec: MachineSpec, progress: Progress): Promise<FoundTemplate> {
     const key = await this.#keyOf(spec);
-    const template = { key, directory: join(this.#directory, key) };
-    if (await touched(template.directory)) {
-      await this.#use(key);
-      return template;
+    const directory = join(this.#directory, key);
+    if (!(await touched(directory))) {
+      progress({ stage: "template", message: "booting a template, once for this size", fraction: null });
+      await this.#shared(key, () => this.#make(key, spec));
     }
-    let making = this.#making.get(key);
-    if (making === undefined) {
-      making = this.#make(key, spec).finally(() => this.#making.delete(key));
-      this.#making.set(key, making);
-    }
-    progress({ stage: "template", message: "booting a template, once for this size", fraction: null });
-    const made = await making;
     await this.#use(key);
-    await this.#evict();
-    return made;
+    return { key, directory, generation: this.#generations.get(key) ?? 0 };
   }
 
-  /** Throws a template away; microVMs that run on it keep their memory. */
-  async drop(template: Template): Promise<void> {
-    this.#loaded.delete(template.key);
-    await this.#driver.discard(template.key);
-    await rm(template.directory, { recursive: true, force: true });
+  /**
+   * Makes one anew that was found damaged; microVMs that run on it keep their memory. Callers at once share one boot,
+   * and whoever comes late with what was mended meanwhile gets the new one.
+   */
+  async remake(damaged: FoundTemplate, spec: MachineSpec, progress: Progress): Promise<FoundTemplate> {
+    if (damaged.generation === (this.#generations.get(damaged.key) ?? 0)) {
+      progress({ stage: "template", message: "the template was damaged; booting it anew", fraction: null });
+      await this.#shared(damaged.key, async () => {
+        await this.#drop(damaged);
+        await this.#make(damaged.key, spec);
+      });
+    }
+    return await this.ensure(spec, progress);
   }
 
   /** Boots the smallest machine to a frozen state and throws it away: does this driver work here, and how fast. */
@@ -82,13 +89,30 @@ export class Templates {
     }
   }
 
-  async #make(key: string, spec: MachineSpec): Promise<Template> {
+  /** One piece of work for a key at a time; who comes while it is done waits for it instead. */
+  async #shared(key: string, work: () => Promise<void>): Promise<void> {
+    let making = this.#making.get(key);
+    if (making === undefined) {
+      making = work().finally(() => this.#making.delete(key));
+      this.#making.set(key, making);
+    }
+    await making;
+  }
+
+  async #drop(template: Template): Promise<void> {
+    this.#loaded.delete(template.key);
+    await this.#driver.discard(template.key);
+    await rm(template.directory, { recursive: true, force: true });
+  }
+
+  async #make(key: string, spec: MachineSpec): Promise<void> {
     const staging = await this.#stage();
     try {
       await this.#driver.prepare(key, spec, staging, untilIdle, this.#options.stopping);
       const directory = join(this.#directory, key);
       await rename(staging, directory);
-      return { key, directory };
+      this.#generations.set(key, (this.#generations.get(key) ?? 0) + 1);
+      await this.#evict();
     } catch (error) {
       await rm(staging, { recursive: true, force: true });
       throw error;
@@ -117,7 +141,7 @@ export class Templates {
     }
     found.sort((a, b) => b.usedAt - a.usedAt);
     for (const old of found.slice(this.#options.limit)) {
-      if (Date.now() - old.usedAt > IN_USE_MS) await this.drop(old);
+      if (Date.now() - old.usedAt > IN_USE_MS) await this.#drop(old);
     }
   }
 

@@ -2,13 +2,13 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Machine, MachineSpec, Template } from "../../src/drivers/driver.ts";
+import type { Machine, MachineSpec } from "../../src/drivers/driver.ts";
 import { QemuDriver } from "../../src/drivers/qemu/driver.ts";
 import { makeDirectories } from "../../src/engine/engine.ts";
 import { newIdentity } from "../../src/engine/microvm.ts";
 import { type Paths, pathsFor } from "../../src/engine/paths.ts";
 import type { Prepared } from "../../src/engine/preparation.ts";
-import { Templates } from "../../src/engine/templates.ts";
+import { type FoundTemplate, Templates } from "../../src/engine/templates.ts";
 import { EnvironmentStore, type InstalledEnvironment } from "../../src/environments/store.ts";
 import type { GuestClient } from "../../src/guest/client.ts";
 import { installation } from "../../src/host/installation.ts";
@@ -64,7 +64,7 @@ export class MachineRoom {
     return new MachineRoom(directory, launcher, driver, paths, base, { vcpuCount: 1, memMib: 512, ...boot });
   }
 
-  async template(): Promise<Template> {
+  async template(): Promise<FoundTemplate> {
     return await this.templates.ensure(this.spec, () => {});
   }
 

@@ -1,11 +1,14 @@
 // The MCP server as an agent has it: the official client over stdio, with real microVMs behind the tools.
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { pathsFor } from "../../src/engine/paths.ts";
-import { ownHome, PYRO, processesOf, sharedHome, untilGone } from "./harness.ts";
+import { ownHome, PYRO, processesOf, pyro, runOk, sharedHome, untilGone } from "./harness.ts";
 
 type Json = Record<string, unknown>;
 type Arguments = Readonly<Record<string, unknown>>;
@@ -261,6 +264,31 @@ test("a server starts its daemon; a first boot goes on behind ENVIRONMENT_PREPAR
   const result = await session.run(command);
   assert.equal(result.stdout, "ran\n");
   assert.equal(result.state, "exited");
+});
+
+test("a daemon that is stopped ends what it went on preparing for nobody, and leaves no one behind with its lock", {
+  timeout: 120_000,
+}, async () => {
+  await using home = await ownHome({ templates: true });
+  // A registry that never says anything: a pull of its image takes its time.
+  const registry = createServer(() => {});
+  await new Promise<void>((resolve) => registry.listen(0, "127.0.0.1", resolve));
+  try {
+    await using session = await Session.open(home.path);
+    const { port } = registry.address() as AddressInfo;
+    const environment = `127.0.0.1:${port}/never/answers:1`;
+    const error = await session.fails("vm_run", { environment, command: "true", wait_seconds: 0 });
+    assert.equal(error.code, "ENVIRONMENT_PREPARING");
+    const pid = await home.pid();
+    const started = Date.now();
+    assert.equal((await pyro(["daemon", "stop"], { env: home.env })).status, 0);
+    await untilGone(async () => (existsSync(`/proc/${pid}`) ? [pid] : []), 5000);
+    assert.ok(Date.now() - started < 10_000);
+    assert.equal(await runOk(["--", "echo", "on"], { env: home.env }), "on\n");
+  } finally {
+    registry.closeAllConnections();
+    registry.close();
+  }
 });
 
 test("no wait at all starts a command where everything is prepared, and a short page says that there is more", async () => {

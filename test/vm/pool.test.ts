@@ -1,6 +1,7 @@
 // The pool of microVMs that lie ready: filled after a run, taken from by the next, and never a second use of anything.
 import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { FreshStarts } from "../../src/engine/fresh.ts";
@@ -139,6 +140,40 @@ test("a host that gets short of memory has them back, and it fills no more until
     availableMib = 4096;
     pool.begin()(prepared);
     await ready(1);
+  } finally {
+    await pool.close();
+  }
+});
+
+test("giving it up while one is being filled leaves none, however far that was", async () => {
+  await using room = await MachineRoom.open();
+  const prepared = await room.prepared();
+  const asked = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<void>();
+  const memory = async () => {
+    asked.resolve();
+    await answer.promise;
+    return { totalMib: 8192, availableMib: 4096 };
+  };
+  const pool = new Pool(new FreshStarts(), await room.scratch("pool"), 1, memory);
+  await pool.open();
+  const running = async () => (await room.launcher.vms()).filter((vm) => vm.running);
+  try {
+    pool.begin()(prepared);
+    await asked.promise;
+    assert.equal(pool.holdsMemory, true);
+    const early = pool.drain();
+    answer.resolve();
+    await early;
+    assert.equal(pool.holdsMemory, false);
+    assert.deepEqual(await running(), []);
+
+    pool.begin()(prepared);
+    await untilGone(async () => ((await running()).length > 0 ? [] : ["nothing starts"]));
+    await pool.drain();
+    assert.equal(pool.holdsMemory, false);
+    assert.deepEqual(await running(), []);
+    assert.deepEqual(await readdir(join(room.directory, "pool")), []);
   } finally {
     await pool.close();
   }

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { open, readdir, readFile, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { FreshStarts } from "../../src/engine/fresh.ts";
 import { Templates } from "../../src/engine/templates.ts";
 import { ownHome, pyro, runOk } from "./harness.ts";
 import { MachineRoom } from "./machines.ts";
@@ -65,4 +66,31 @@ test("beyond the limit the least recently used goes, and none that a start may j
   await assert.rejects(
     room.driver.restore(first, { ...room.spec, memMib: 256 }, "gone", { drives: {}, ephemeral: true }),
   );
+});
+
+test("several starts that find the same one damaged share one that is made anew", { timeout: 300_000 }, async () => {
+  await using room = await MachineRoom.open();
+  const prepared = await room.prepared();
+  const starts = new FreshStarts();
+  const directory = await room.scratch("starts");
+  const start = async (machineId: string) =>
+    await starts.start(
+      prepared,
+      { machineId, diskPath: join(directory, `${machineId}.ext4`), signal: AbortSignal.timeout(120_000) },
+      () => {},
+    );
+  await flipByte(join(prepared.template.directory, "state"));
+  const record = async () => (await stat(join(prepared.template.directory, "template.json"))).mtimeMs;
+  const damaged = await record();
+  const together = await Promise.all(["one", "two", "three"].map(start));
+  const made = await record();
+  assert.notEqual(made, damaged);
+  // Whoever comes late with the one that was damaged gets the new one as it is.
+  const late = await room.templates.remake(prepared.template, prepared.spec, () => {});
+  assert.notEqual(late.generation, prepared.template.generation);
+  assert.equal(await record(), made);
+  for (const vm of together) {
+    await vm.check();
+    await vm.kill();
+  }
 });
