@@ -9,13 +9,13 @@ import { PyroError } from "../errors/error.ts";
 import type { EventOf, ParsedInputOf } from "../operations/table.ts";
 import {
   type Control,
-  decodeJson,
   type RequestHead,
   STDIN_WINDOW_BYTES,
   type StdinAck,
   ToClient,
   ToDaemon,
 } from "../wire/protocol.ts";
+import { readControl } from "./frames.ts";
 import type { Reply, Requests } from "./stream.ts";
 
 /** How long a run's preparation may still take when a wait is over and the preparation itself is done, ms. */
@@ -42,8 +42,7 @@ export async function serveRun(
   const cancelled = new AbortController();
   const stop = AbortSignal.any([gone, cancelled.signal]);
   // Controls and stdin are read from the start: a cancel must be heard while an environment is being built.
-  void receive(run, head, requests, reply, stop, () => {
-    const reason = new PyroError("CANCELLED", "The run was cancelled.");
+  void receive(run, head, requests, reply, stop, (reason) => {
     cancelled.abort(reason);
     run.cancel(reason);
   });
@@ -97,6 +96,8 @@ async function stream(
   stop: AbortSignal,
 ): Promise<boolean> {
   let cursor = BigInt(head.resume?.cursor ?? "0");
+  if (cursor > run.spool.end)
+    throw new PyroError("INVALID_INPUT", `head.resume.cursor ${cursor} is beyond the output.`);
   const until = wait === undefined ? stop : AbortSignal.any([wait, stop]);
   try {
     for await (const chunk of run.spool.read(cursor, true, until)) {
@@ -121,7 +122,8 @@ async function stream(
 
 /**
  * Takes the client's frames until there are no more. Stdin goes its own way, in order, so that a signal is not held
- * up by a process that does not read. Never rejects.
+ * up by a process that does not read. Never rejects: a frame that cannot be understood cancels the run, as nobody would
+ * hear what its client says afterwards.
  */
 async function receive(
   run: Run,
@@ -129,16 +131,20 @@ async function receive(
   requests: Requests,
   reply: Reply,
   stop: AbortSignal,
-  cancel: () => void,
+  cancel: (reason: PyroError) => void,
 ): Promise<void> {
   const stdin = new StdinQueue(run, BigInt(head.resume?.stdin_offset ?? 0), reply, stop);
-  for (let frame = await requests.next(); frame !== undefined; frame = await requests.next()) {
-    if (frame.type === ToDaemon.Stdin) stdin.add(frame.payload, false);
-    else if (frame.type === ToDaemon.StdinEnd) stdin.add(frame.payload, true);
-    if (frame.type !== ToDaemon.Control) continue;
-    const control = decodeJson(frame) as Control;
-    if (control.type === "cancel") return cancel();
-    void steer(run, control);
+  try {
+    for (let frame = await requests.next(); frame !== undefined; frame = await requests.next()) {
+      if (frame.type === ToDaemon.Stdin) stdin.add(frame.payload, false);
+      else if (frame.type === ToDaemon.StdinEnd) stdin.add(frame.payload, true);
+      if (frame.type !== ToDaemon.Control) continue;
+      const control = readControl(frame);
+      if (control?.type === "cancel") return cancel(new PyroError("CANCELLED", "The run was cancelled."));
+      if (control !== undefined) void steer(run, control);
+    }
+  } catch (thrown) {
+    cancel(PyroError.from(thrown));
   }
 }
 

@@ -10,8 +10,9 @@ import { installation } from "../host/installation.ts";
 import { log } from "../log/log.ts";
 import { parseInput, unknownKeys } from "../operations/check.ts";
 import { OPERATIONS, type OperationName } from "../operations/table.ts";
-import { type DaemonStatus, decodeJson, PROTOCOL, type RequestHead, ToClient, ToDaemon } from "../wire/protocol.ts";
+import { type DaemonStatus, PROTOCOL, type RequestHead, ToClient, ToDaemon } from "../wire/protocol.ts";
 import { STREAMING, UNARY } from "./dispatch.ts";
+import { readHead } from "./frames.ts";
 import { Reply, Requests } from "./stream.ts";
 
 /** Largest body of a row that does not stream, bytes. */
@@ -127,7 +128,7 @@ async function stream(
   const first = await requests.next();
   if (first?.type !== ToDaemon.Head)
     throw new PyroError("INVALID_INPUT", "The first frame must be the request's head.");
-  const head = decodeJson(first) as RequestHead;
+  const head = readHead(first);
   const reply = new Reply(response);
   try {
     const input = checkedInput(name, head.input);
