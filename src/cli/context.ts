@@ -23,3 +23,6 @@ export class Ended extends Error {
 
 /** 128 + SIGPIPE: whoever read our output has gone. */
 export const STATUS_PIPE = 141;
+
+/** A row that passes a command's status on keeps this one for pyro itself. */
+export const STATUS_PYRO_FAILED = 125;

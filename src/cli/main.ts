@@ -1,5 +1,5 @@
 // The command `pyro`. The only printer of errors and setter of the exit status.
-import { type Context, Ended } from "./context.ts";
+import { type Context, Ended, STATUS_PYRO_FAILED } from "./context.ts";
 import { dieOf } from "./interrupts.ts";
 import { isWriting, STDERR, STDOUT, writeAll, writeJson } from "./output.ts";
 
@@ -8,7 +8,6 @@ const GLOBAL_FLAGS = ["--json", "--quiet", "--verbose"];
 const HELP_FLAGS = ["--help", "-h"];
 const STATUS_USAGE = 2;
 const SIGTERM = 15;
-const STATUS_PYRO_FAILED = 125;
 
 /** A command line as it was typed. */
 interface Line {
@@ -43,7 +42,6 @@ async function execute(argv: readonly string[]): Promise<number> {
   } catch (thrown) {
     if (thrown instanceof Ended && !line.json) return thrown.status;
     const { rowNamed } = await import("./program.ts");
-    // A row that passes a command's status on keeps 125 for pyro itself.
     const passesStatus = rowNamed(words)?.facts.stdin === true;
     const status = await printError(thrown, line);
     if (thrown instanceof Ended) return thrown.status;

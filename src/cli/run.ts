@@ -2,7 +2,7 @@
 import { Collector } from "../client/collect.ts";
 import { openStream, type Stream } from "../client/stream.ts";
 import type { EventOf, InputOf, OutputOf } from "../operations/table.ts";
-import { type Context, Ended } from "./context.ts";
+import { type Context, Ended, STATUS_PYRO_FAILED } from "./context.ts";
 import { watchInterrupts } from "./interrupts.ts";
 import { STDERR, STDOUT, writeAll, writeJson } from "./output.ts";
 import { Progress } from "./progress.ts";
@@ -10,7 +10,6 @@ import { takeTerminal, terminalSize } from "./terminal.ts";
 import { runView } from "./views/process.ts";
 
 const STATUS_TIMEOUT = 124;
-export const STATUS_PYRO_FAILED = 125;
 
 /** The exit status: the command's own, 124 when its time ran out. Errors are thrown. */
 export async function runCommand(input: InputOf<"run">, context: Context): Promise<number> {

@@ -2,7 +2,7 @@
 // instance per home is held by the lock that its starter took (see src/client/start-daemon.ts).
 
 import { readConfig, SETTINGS, settingValue } from "../config/settings.ts";
-import { Engine, makeDirectories } from "../engine/engine.ts";
+import { Engine } from "../engine/engine.ts";
 import { pathsFor } from "../engine/paths.ts";
 import { readSettings } from "../engine/settings.ts";
 import { PyroError } from "../errors/error.ts";
@@ -13,11 +13,10 @@ async function main(): Promise<void> {
   process.title = "pyro-daemon";
   process.umask(0o077);
   const paths = pathsFor(process.env, process.getuid?.() ?? 0);
-  await makeDirectories(paths);
   const config = readConfig(process.env);
   logFrom(settingValue(SETTINGS.log, process.env, config) ?? "info");
   for (const warning of config.warnings) log(warning, "warn");
-  const settings = readSettings(process.env);
+  const settings = readSettings(process.env, config);
   const engine = await Engine.open(paths, settings);
   let ending: Promise<void> | undefined;
   const end = (why: string) => {

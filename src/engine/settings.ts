@@ -1,5 +1,5 @@
 // What the user set for the engine: environment variables first, then config.json, then the default.
-import { readConfig, SETTINGS, settingValue } from "../config/settings.ts";
+import { type ConfigFile, readConfig, SETTINGS, settingValue } from "../config/settings.ts";
 
 export interface Settings {
   readonly driver: "auto" | "qemu";
@@ -9,8 +9,7 @@ export interface Settings {
 }
 
 /** Errors: INVALID_INPUT naming the variable or file that cannot be understood. */
-export function readSettings(environment: NodeJS.ProcessEnv): Settings {
-  const file = readConfig(environment);
+export function readSettings(environment: NodeJS.ProcessEnv, file: ConfigFile = readConfig(environment)): Settings {
   return {
     driver: settingValue(SETTINGS.driver, environment, file),
     unconfined: settingValue(SETTINGS.unconfined, environment, file),
