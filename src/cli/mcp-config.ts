@@ -1,5 +1,6 @@
 // `pyro mcp config`: what makes an agent start this MCP server, in that agent's own format. Prints and changes nothing.
 import { join } from "node:path";
+import { carriedVariables } from "../client/settings.ts";
 import { installation } from "../host/installation.ts";
 import type { Profile } from "../operations/define.ts";
 import type { Context } from "./context.ts";
@@ -21,9 +22,6 @@ interface Server {
   readonly variables: Readonly<Record<string, string>>;
 }
 
-/** What of our environment the server needs: agents hand only some of theirs on. */
-const CARRIED = ["PYRO_HOME", "PYRO_ENVIRONMENT", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"];
-
 const FORMS: { readonly [H in Host]: (server: Server) => Config } = {
   "claude-code": claudeCode,
   codex,
@@ -31,22 +29,30 @@ const FORMS: { readonly [H in Host]: (server: Server) => Config } = {
 };
 
 export async function printConfig(host: Host, profile: Profile, context: Context): Promise<number> {
-  const variables: Record<string, string> = {};
-  for (const name of CARRIED) {
-    // Absolute: the agent starts the server in a directory of its own.
-    const value = context.where.environment[name];
-    if (value) variables[name] = value;
-  }
+  // Agents hand only some of their environment on. Absolute paths: they start the server in a directory of its own.
+  const carried = Object.entries(carriedVariables(context.where.environment));
+  // What is printed ends up in files that are shared.
+  const withheld = carried.filter(([, value]) => holdsPassword(value)).map(([name]) => name);
+  const variables = Object.fromEntries(carried.filter(([name]) => !withheld.includes(name)));
   const config = FORMS[host]({ argv: [...ownCommand(), ...serveArguments(profile)], variables });
   if (context.json) {
-    await writeJson({ host, ...config });
+    await writeJson({ host, ...config, withheld });
     return 0;
   }
   await writeAll(STDOUT, config.content);
   if (context.quiet) return 0;
   const instead = config.command === null ? "" : `, or run:\n      ${config.command.map(shellWord).join(" ")}`;
   await writeAll(STDERR, `pyro: Put this into ${config.file}${instead}\n`);
+  if (withheld.length > 0) {
+    const names = withheld.join(" and ");
+    await writeAll(STDERR, `pyro: ${names} held a password and was left out: give it to the agent itself.\n`);
+  }
   return 0;
+}
+
+/** An address of the form scheme://user:password@host, or without its scheme as proxies may be given. */
+function holdsPassword(value: string): boolean {
+  return /^(\w+:\/\/)?[^/\s@]*:[^/\s@]*@/.test(value);
 }
 
 function serveArguments(profile: Profile): string[] {

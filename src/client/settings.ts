@@ -20,3 +20,17 @@ export function configureLog(environment: NodeJS.ProcessEnv): readonly string[] 
   logFrom(settingValue(SETTINGS.log, environment, file) ?? "warn");
   return file.warnings;
 }
+
+/** Where things are kept, how the network is reached, which certificates and logins hold: no settings, and as needed. */
+const AROUND =
+  /^(PYRO_HOME|XDG_(STATE|CACHE|CONFIG)_HOME|(https?|no|all)_proxy|(HTTPS?|NO|ALL)_PROXY|SSL_CERT_(FILE|DIR)|NODE_EXTRA_CA_CERTS|DOCKER_CONFIG|REGISTRY_AUTH_FILE)$/;
+
+/** What of an environment a pyro elsewhere needs to act as here: the daemon that it may start reads it. */
+export function carriedVariables(environment: NodeJS.ProcessEnv): Record<string, string> {
+  const settings: readonly (string | null)[] = Object.values(SETTINGS).map(({ variable }) => variable);
+  const carried: Record<string, string> = {};
+  for (const [name, value] of Object.entries(environment)) {
+    if (value && (settings.includes(name) || AROUND.test(name))) carried[name] = value;
+  }
+  return carried;
+}

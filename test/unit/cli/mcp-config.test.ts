@@ -7,8 +7,16 @@ import { test } from "node:test";
 import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { parse } from "smol-toml";
+import { SETTINGS } from "../../../src/config/settings.ts";
 
 const PYRO = join(import.meta.dirname, "..", "..", "..", "bin", "pyro");
+const VALUES: Readonly<Record<string, string>> = {
+  PYRO_DRIVER: "qemu",
+  PYRO_UNCONFINED: "1",
+  PYRO_POOL_SIZE: "0",
+  PYRO_ENVIRONMENT: "debian:12-base",
+  PYRO_LOG: "error",
+};
 const ENVIRONMENT = { PATH: process.env.PATH ?? "", HOME: "/nonexistent", PYRO_HOME: "/nonexistent/pyro 'home'" };
 
 interface Printed {
@@ -17,10 +25,15 @@ interface Printed {
   readonly format: string;
   readonly content: string;
   readonly command: readonly string[] | null;
+  readonly withheld: readonly string[];
 }
 
 function printed(...args: string[]): Printed {
-  const options = { encoding: "utf8", env: ENVIRONMENT } as const;
+  return printedWith(ENVIRONMENT, ...args);
+}
+
+function printedWith(env: Record<string, string>, ...args: string[]): Printed {
+  const options = { encoding: "utf8", env } as const;
   return JSON.parse(execFileSync(PYRO, ["mcp", "config", ...args, "--json"], options)) as Printed;
 }
 
@@ -77,6 +90,32 @@ test("for a person: what to paste on stdout, where on stderr, and a command that
     .trimEnd()
     .split("\n");
   assert.deepEqual(words, printed("codex").command);
+});
+
+test("every setting that is made here, and the way to the network, hold for the server too; no password does", () => {
+  const settings = Object.fromEntries(
+    Object.values(SETTINGS).flatMap(({ variable }) => (variable === null ? [] : [[variable, VALUES[variable] ?? ""]])),
+  );
+  assert.deepEqual(Object.keys(settings).sort(), Object.keys(VALUES).sort(), "a value for each setting");
+  const given = {
+    ...settings,
+    XDG_CONFIG_HOME: "/nonexistent/config",
+    https_proxy: "http://proxy.example:3128",
+    NO_PROXY: "localhost",
+    DOCKER_CONFIG: "/nonexistent/docker",
+  };
+  const secret = { HTTP_PROXY: "http://me:secret@proxy.example:3128", all_proxy: "me:secret@proxy.example" };
+  const other = { AWS_SECRET_ACCESS_KEY: "secret", PYRO_SEED: "7" };
+  const { content, withheld } = printedWith({ ...ENVIRONMENT, ...given, ...secret, ...other }, "claude-code");
+  const { env } = (JSON.parse(content) as { mcpServers: { pyro: Entry } }).mcpServers.pyro;
+  assert.deepEqual(env, { PYRO_HOME: ENVIRONMENT.PYRO_HOME, ...given });
+  assert.deepEqual([...withheld].sort(), ["HTTP_PROXY", "all_proxy"]);
+  const { stdout, stderr } = spawnSync(PYRO, ["mcp", "config", "codex"], {
+    encoding: "utf8",
+    env: { ...ENVIRONMENT, ...secret },
+  });
+  assert.match(stderr, /HTTP_PROXY and all_proxy held a password and was left out|all_proxy and HTTP_PROXY/);
+  assert.doesNotMatch(stdout + stderr, /secret/);
 });
 
 test("what was printed starts a server with the profile's tools", async () => {
