@@ -12,7 +12,8 @@ export interface CodeFacts {
   readonly mcpHint: string;
 }
 
-const operator = "Tell the person who runs this server; it cannot be mended with a tool.";
+/** For a model, what only a person at the host can mend. */
+export const OPERATOR_HINT = "Tell the person who runs this server; it cannot be mended with a tool.";
 
 export const CODES = {
   INVALID_INPUT: {
@@ -43,7 +44,7 @@ export const CODES = {
     exit: 1,
     retryable: true,
     hint: "Read the end of the build's log above; `pyro doctor` checks what a build needs.",
-    mcpHint: operator,
+    mcpHint: OPERATOR_HINT,
   },
   ENVIRONMENT_DAMAGED: {
     exit: 1,
@@ -80,13 +81,13 @@ export const CODES = {
     exit: 1,
     retryable: false,
     hint: "pyro runs on x86-64 Linux; `pyro doctor` says what is missing.",
-    mcpHint: operator,
+    mcpHint: OPERATOR_HINT,
   },
   HOST_TOOL_MISSING: {
     exit: 1,
     retryable: false,
     hint: "Install the named package; `pyro doctor` lists everything that is missing.",
-    mcpHint: operator,
+    mcpHint: OPERATOR_HINT,
   },
   HOST_MEMORY_SHORT: {
     exit: 1,
@@ -98,13 +99,13 @@ export const CODES = {
     exit: 1,
     retryable: true,
     hint: "Free space where PYRO_HOME (or XDG_STATE_HOME) is; nothing was lost.",
-    mcpHint: operator,
+    mcpHint: OPERATOR_HINT,
   },
   HOST_IO_FAILED: {
     exit: 1,
     retryable: false,
     hint: "Check permissions and free space where PYRO_HOME (or XDG_STATE_HOME) is.",
-    mcpHint: operator,
+    mcpHint: OPERATOR_HINT,
   },
   LIMIT_EXCEEDED: {
     exit: 2,
@@ -116,7 +117,7 @@ export const CODES = {
     exit: 1,
     retryable: false,
     hint: "`pyro doctor` names the fix; PYRO_UNCONFINED=1 runs the VMM without bubblewrap, at your own risk.",
-    mcpHint: operator,
+    mcpHint: OPERATOR_HINT,
   },
   MICROVM_START_FAILED: {
     exit: 1,
@@ -176,7 +177,7 @@ export const CODES = {
     exit: 1,
     retryable: true,
     hint: "Read the daemon's log, named above; `pyro doctor` checks the host.",
-    mcpHint: operator,
+    mcpHint: OPERATOR_HINT,
   },
   DAEMON_UNREACHABLE: {
     exit: 1,
@@ -188,7 +189,7 @@ export const CODES = {
     exit: 1,
     retryable: false,
     hint: "A daemon of another version runs: `pyro daemon stop` ends it, and the next command starts its own.",
-    mcpHint: operator,
+    mcpHint: OPERATOR_HINT,
   },
   CANCELLED: {
     exit: 1,
@@ -200,7 +201,7 @@ export const CODES = {
     exit: 1,
     retryable: false,
     hint: "This is a fault of pyro: please report it, with the daemon's log that `pyro daemon status` names.",
-    mcpHint: operator,
+    mcpHint: OPERATOR_HINT,
   },
 } as const satisfies Record<string, CodeFacts>;
 

@@ -11,13 +11,13 @@ import { ensureDaemon } from "../client/connect.ts";
 import { withUserDefaults } from "../client/settings.ts";
 import { openStream } from "../client/stream.ts";
 import type { Where } from "../client/where.ts";
-import { CODES } from "../errors/codes.ts";
 import { PyroError } from "../errors/error.ts";
 import { parseInput } from "../operations/check.ts";
 import type { McpShape, Operation, Profile } from "../operations/define.ts";
 import type { InputOf, OperationName } from "../operations/table.ts";
 import { OPERATIONS } from "../operations/table.ts";
 import { cutBoth, HeadTail, largest, shorten, toText, wholeLimit } from "./budget.ts";
+import { hintForModel } from "./hint.ts";
 
 const DEFAULT_WAIT_SECONDS = 30;
 const DEFAULT_LIMIT = 50;
@@ -221,11 +221,9 @@ function sizeOf(made: CallToolResult): number {
   return Buffer.byteLength(JSON.stringify(made));
 }
 
-/** The same error as everywhere, with a hint that names no command of the host. */
+/** The same error as everywhere, with a hint for a model. */
 function errorResult(error: PyroError): CallToolResult {
-  const facts = CODES[error.code];
-  const own = error.hint !== facts.hint && !error.hint.includes("pyro ");
-  const data = { ...error.toData(), hint: own ? error.hint : facts.mcpHint };
+  const data = { ...error.toData(), hint: hintForModel(error) };
   return { content: [{ type: "text", text: JSON.stringify({ error: shorten(data) }) }], isError: true };
 }
 
