@@ -29,6 +29,7 @@ export function withoutOutput(facts: ProcessFacts, cursor: bigint): Omit<OutputO
     exit_code: end?.exitCode ?? null,
     signal: end?.signal ?? null,
     timed_out: end?.timedOut ?? false,
+    out_of_memory: end?.outOfMemory ?? false,
     stdout: "",
     stdout_encoding: "utf-8",
     stdout_truncated: false,

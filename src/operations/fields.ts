@@ -81,6 +81,9 @@ export const processResult = {
   exit_code: z.int().nullable().describe("Exit status, 128+n when a signal ended it; null while it runs"),
   signal: z.string().nullable().describe("Name of the signal that ended it, or null"),
   timed_out: z.boolean(),
+  out_of_memory: z
+    .boolean()
+    .describe("True when the guest's memory ran out and the command, or a child of it, was killed for that"),
   stdout: z.string(),
   stdout_encoding: outputEncoding,
   stdout_truncated: z.boolean(),

@@ -4,9 +4,14 @@ import type { Shown } from "./view.ts";
 
 /** Its output was streamed already. */
 export function runView(output: OutputOf<"run">): Shown {
-  if (output.timed_out) return { note: `pyro: the command's time ran out after ${seconds(output.duration_ms)} s.` };
-  if (output.omitted_bytes > 0) return { note: `pyro: ${output.omitted_bytes} bytes of output were lost.` };
-  return {};
+  const notes: string[] = [];
+  if (output.timed_out) notes.push(`the command's time ran out after ${seconds(output.duration_ms)} s.`);
+  // A bare 137 would not say so.
+  if (output.out_of_memory) {
+    notes.push("the guest's memory ran out, and a process was killed for it; --mem-mib gives more.");
+  }
+  if (output.omitted_bytes > 0) notes.push(`${output.omitted_bytes} bytes of output were lost.`);
+  return notes.length === 0 ? {} : { note: notes.map((note) => `pyro: ${note}`).join("\n") };
 }
 
 export function processView(output: OutputOf<"process.read">): Shown {
@@ -18,11 +23,12 @@ export function processView(output: OutputOf<"process.read">): Shown {
         : output.signal !== null
           ? `ended by ${output.signal}`
           : `exited with ${output.exit_code}`;
+  const memory = output.out_of_memory ? ", the guest's memory ran out" : "";
   const omitted = output.omitted_bytes > 0 ? `, ${output.omitted_bytes} bytes left out` : "";
   return {
     stdout: Buffer.from(output.stdout, nodeEncoding(output.stdout_encoding)),
     stderr: Buffer.from(output.stderr, nodeEncoding(output.stderr_encoding)),
-    note: `pyro: ${output.process_id} ${state}${omitted}; go on with --cursor ${output.next_cursor}`,
+    note: `pyro: ${output.process_id} ${state}${memory}${omitted}; go on with --cursor ${output.next_cursor}`,
   };
 }
 

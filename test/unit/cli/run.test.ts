@@ -56,6 +56,25 @@ test("the command's status is pyro's, 124 when its time ran out", async () => {
   }
 });
 
+test("a command that was killed for want of memory is said to be, and what gives more", async () => {
+  await using home = await temporaryHome();
+  await using _fake = await listen(
+    home.where,
+    answering({ exit_code: 137, signal: "SIGKILL", out_of_memory: true }, (talk) => talk.output("stdout", 1, "x")),
+  );
+  const told = await start(home, ["run", "--no-stdin", "--", "x"]).ended;
+  assert.equal(told.status, 137);
+  assert.equal(
+    told.stderr,
+    "pyro: the guest's memory ran out, and a process was killed for it; --mem-mib gives more.\n",
+  );
+  assert.equal(told.stdout.toString(), "x");
+  assert.equal((await start(home, ["run", "--quiet", "--no-stdin", "--", "x"]).ended).stderr, "");
+  const json = await start(home, ["run", "--json", "--no-stdin", "--", "x"]).ended;
+  assert.equal(json.stderr, "");
+  assert.equal((JSON.parse(json.stdout.toString()) as Record<string, unknown>).out_of_memory, true);
+});
+
 test("an error of the daemon is 125, one line of what and one of what to do", async () => {
   await using home = await temporaryHome();
   await using _fake = await listen(home.where, async (request, response) => {

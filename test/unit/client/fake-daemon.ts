@@ -129,6 +129,7 @@ export function runOutput(vmId: string, change: Record<string, unknown> = {}): R
     exit_code: 0,
     signal: null,
     timed_out: false,
+    out_of_memory: false,
     stdout: "",
     stdout_encoding: "utf-8",
     stdout_truncated: false,
