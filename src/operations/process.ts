@@ -1,12 +1,12 @@
 // Rows about processes: `run`, which makes a microVM for one command, and reading what a process printed.
 import * as z from "zod";
 import { defineOperation } from "./define.ts";
-import { PULL_ERRORS } from "./environment.ts";
+import { envEvent, PULL_ERRORS } from "./environment.ts";
 import * as f from "./fields.ts";
 
 /** What a streaming run tells before its output. Bytes of stdout and stderr travel beside these, not in them. */
 export const runEvent = z.discriminatedUnion("type", [
-  z.object({ type: z.literal("progress"), message: z.string(), stage: z.string(), fraction: z.number().nullable() }),
+  envEvent,
   z.object({ type: z.literal("started"), vm_id: z.string(), process_id: z.string() }),
   z.object({ type: z.literal("gap"), dropped_bytes: z.int() }),
 ]);
