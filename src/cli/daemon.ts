@@ -13,7 +13,7 @@ export async function showDaemon(context: Context): Promise<number> {
       `pyro ${status.version} runs as process ${status.pid} since ${status.started_at}.`,
       `microVMs  ${status.vm_count} in use, ${status.pool.ready} of ${status.pool.size} kept ready`,
       `socket    ${status.socket}`,
-      `log       ${status.log}`,
+      `log       ${status.log}${status.log_level === undefined ? "" : ` (level ${status.log_level})`}`,
     ];
     await writeAll(STDOUT, `${lines.join("\n")}\n`);
   }

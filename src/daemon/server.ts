@@ -7,7 +7,7 @@ import { type Engine, removeSocketDirectories } from "../engine/engine.ts";
 import type { Paths } from "../engine/paths.ts";
 import { PyroError } from "../errors/error.ts";
 import { installation } from "../host/installation.ts";
-import { log } from "../log/log.ts";
+import { log, logLevel } from "../log/log.ts";
 import { parseInput, unknownKeys } from "../operations/check.ts";
 import { OPERATIONS, type OperationName } from "../operations/table.ts";
 import { type DaemonStatus, PROTOCOL, type RequestHead, ToClient, ToDaemon } from "../wire/protocol.ts";
@@ -34,6 +34,7 @@ export async function serve(paths: Paths, engine: Engine, stop: () => Promise<vo
     pid: process.pid,
     socket: paths.daemonSocket,
     log: paths.log,
+    log_level: logLevel(),
     started_at: startedAt,
     vm_count: engine.runs.running,
     pool: { size: engine.pool.size, ready: engine.pool.ready },

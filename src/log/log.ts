@@ -11,6 +11,11 @@ export function logFrom(level: LogLevel): void {
   least = LOG_LEVELS.indexOf(level);
 }
 
+/** What was set last. */
+export function logLevel(): LogLevel {
+  return LOG_LEVELS[least] ?? "off";
+}
+
 export function log(message: string, level: Exclude<LogLevel, "off"> = "info"): void {
   if (LOG_LEVELS.indexOf(level) < least) return;
   process.stderr.write(`${new Date().toISOString()} ${process.pid} ${level} ${message}\n`);

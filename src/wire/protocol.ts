@@ -92,6 +92,8 @@ export interface DaemonStatus {
   readonly pid: number;
   readonly socket: string;
   readonly log: string;
+  /** Least important of what the log holds: debug, info, warn, error or off; older daemons do not say. */
+  readonly log_level?: string;
   readonly started_at: string;
   readonly vm_count: number;
   /** microVMs kept ready for the next run: how many there may be, and how many there are. */
