@@ -44,6 +44,12 @@ async function main(): Promise<void> {
 process.stderr.on("error", () => {
   // A log on a full disk is no reason to end.
 });
+// A fault outside every call leaves nothing to rely on, so nothing more is done: Node prints it too and ends with status
+// 1. Whatever runs has its record and its output on disk; the next daemon takes it up as after a kill, and the clients
+// whose connections broke start that one at once.
+process.on("uncaughtExceptionMonitor", (error, origin) => {
+  if (origin === "uncaughtException") log(`uncaught, ending: ${describe(error)}`, "error");
+});
 process.on("unhandledRejection", (reason) => log(`unhandled: ${describe(reason)}`, "error"));
 
 main().catch((thrown: unknown) => {
