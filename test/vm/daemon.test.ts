@@ -116,9 +116,9 @@ test("a fault outside every call is logged and ends the daemon; the next takes u
   await run.untilOutput("line 3\n");
   assert.equal(await home.pid(), daemon.pid);
   daemon.kill("SIGUSR2");
-  assert.deepEqual(await ended, [1, null]);
+  const [how, { status, stdout, stderr }] = await Promise.all([ended, run.finished]);
+  assert.deepEqual(how, [1, null]);
   assert.match(said, /^\S+Z \d+ error uncaught, ending: Error: a stray fault\n {4}at /m);
-  const { status, stdout, stderr } = await run.finished;
   const lines = Array.from({ length: 40 }, (_, index) => `line ${index + 1}\n`).join("");
   assert.equal(stdout.toString(), `${lines}1\n`, stderr.toString());
   assert.equal(status, 0);
