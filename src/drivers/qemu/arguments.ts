@@ -3,7 +3,7 @@
 import type { Drives, MachineSpec } from "../driver.ts";
 
 /** Raised when the shape changes; part of every template's key. */
-export const SHAPE_VERSION = 3;
+export const SHAPE_VERSION = 4;
 
 export const ROLES = ["base", "writable", "aux"] as const;
 export type Role = (typeof ROLES)[number];
@@ -131,6 +131,12 @@ function drives(given: Drives, files: HandedFile[]): string[] {
   return args;
 }
 
+/**
+ * Under emulation the guest kernel's guards against the host CPU's speculation guard nothing, its root would be the
+ * attacker, and cost a sixth of a start (`make bench`: 0.94 against 0.79 s to the first result).
+ */
+const EMULATED = " mitigations=off";
+
 /** Boots a machine on memory that is shared with the template to be. */
 export function prepareCommand(spec: MachineSpec, kvm: boolean): CommandLine {
   // By descriptor, as everything else: the VMM's user cannot reach the paths.
@@ -139,7 +145,7 @@ export function prepareCommand(spec: MachineSpec, kvm: boolean): CommandLine {
     { path: spec.initramfs.path, readOnly: true },
   ];
   const boot = ["-kernel", `/proc/self/fd/${FIRST_FILE_FD}`, "-initrd", `/proc/self/fd/${FIRST_FILE_FD + 1}`];
-  const kernel = [...boot, "-append", "console=ttyS0 quiet panic=-1"];
+  const kernel = [...boot, "-append", `console=ttyS0 quiet panic=-1${kvm ? "" : EMULATED}`];
   return { args: [...machine(spec, kvm, true, files.length), ...drives({}, files), ...kernel], files };
 }
 
