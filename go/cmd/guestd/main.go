@@ -69,6 +69,9 @@ func main() {
 	unix.Umask(0o022)
 	check(unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: openFiles, Max: openFiles}))
 
+	enter("root")
+	check(rootfs.Prepare())
+
 	table := process.NewTable(process.Config{
 		Cgroups: rootfs.Cgroups,
 		Store:   output.NewStore(output.DefaultLimits(memory())),

@@ -28,6 +28,9 @@ var kernelMounts = []kernelMount{
 	{"/run", "tmpfs", "mode=0755", unix.MS_NOSUID | unix.MS_NODEV},
 }
 
+// kernelTrees are the topmost of them: what is mounted below moves along.
+var kernelTrees = []string{"/proc", "/sys", "/dev", "/run"}
+
 func (m *kernelMount) below(root string) error {
 	// sysfs has its own directories.
 	if m.target != CgroupRoot {

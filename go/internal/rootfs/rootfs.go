@@ -30,6 +30,7 @@ const (
 	basePlace     = "/mnt/base"
 	writablePlace = "/mnt/writable"
 	rootPlace     = "/mnt/root"
+	kernelPlace   = "/mnt/kernel"
 )
 
 // Error is a failed step of the mount.
@@ -49,6 +50,8 @@ var ErrBaseType = errors.New("base_type: only squashfs is known")
 type Root struct {
 	// writable is the top of the writable disk, which has no path in the new root.
 	writable *os.File
+	// moved are the kernel's file systems that have left their place.
+	moved []string
 }
 
 // step is one named part of a longer piece of work.
@@ -57,44 +60,79 @@ type step struct {
 	do    func() error
 }
 
-// Mount mounts the disks and makes them the root of this process and all others. After an error nothing has changed
-// for anyone, and it may be called again. Errors: ErrBaseType, *Error.
+// Prepare does what of a root needs no disk: the kernel's file systems, devices, cgroups and loopback. It belongs to the
+// template, where it is done once for every restore: under emulation it is a third of what a root takes. Errors: *Error.
+func Prepare() error {
+	steps := []step{
+		{"places", func() error { return makeDirectories("", basePlace, writablePlace, rootPlace, kernelPlace) }},
+	}
+	for _, mount := range kernelMounts {
+		steps = append(steps, step{"mount " + mount.target, func() error { return mount.below(kernelPlace) }})
+	}
+	return run(append(steps,
+		step{"/dev", func() error { return finishDevices(kernelPlace) }},
+		step{"cgroups", func() error { return delegate(kernelPlace) }},
+		step{"bounds", func() error { return bound(kernelPlace) }},
+		step{"lo", raiseLoopback},
+	))
+}
+
+// Mount mounts the disks and makes them the root of this process and all others, with what Prepare has made in its
+// places. After an error nothing has changed for anyone, and it may be called again. Errors: ErrBaseType, *Error.
 func Mount(baseType string) (*Root, error) {
 	if baseType != "squashfs" {
 		return nil, ErrBaseType
 	}
 	root := &Root{}
 	steps := []step{
-		{"places", func() error { return makeDirectories("", basePlace, writablePlace, rootPlace) }},
 		{"base disk " + baseDevice, func() error { return mountBase(baseType) }},
 		{"writable disk " + writableDevice, root.mountWritable},
 		{"overlay", mountOverlay},
 	}
-	for _, mount := range kernelMounts {
-		steps = append(steps, step{"mount " + mount.target, func() error { return mount.below(rootPlace) }})
+	for _, target := range kernelTrees {
+		steps = append(steps, step{"move " + target, func() error { return root.move(target) }})
 	}
 	steps = append(steps,
-		step{"/dev", func() error { return finishDevices(rootPlace) }},
 		step{"/tmp", mountTmp},
 		step{"/workspace", makeWorkspace},
-		step{"cgroups", func() error { return delegate(rootPlace) }},
-		step{"bounds", func() error { return bound(rootPlace) }},
-		step{"lo", raiseLoopback},
 		step{"switch root", switchRoot},
 	)
-	for _, step := range steps {
-		if err := step.do(); err != nil {
-			root.undo()
-			return nil, &Error{step.stage, err}
-		}
+	if err := run(steps); err != nil {
+		root.undo()
+		return nil, err
 	}
 	return root, nil
+}
+
+// run does the steps in order, up to the first that fails. Errors: *Error.
+func run(steps []step) error {
+	for _, step := range steps {
+		if err := step.do(); err != nil {
+			return &Error{step.stage, err}
+		}
+	}
+	return nil
+}
+
+// move takes a tree of the kernel's file systems into the root, with all that is mounted below it.
+func (r *Root) move(target string) error {
+	if err := makeDirectories(rootPlace, target); err != nil {
+		return err
+	}
+	if err := unix.Mount(kernelPlace+target, rootPlace+target, "", unix.MS_MOVE, ""); err != nil {
+		return err
+	}
+	r.moved = append(r.moved, target)
+	return nil
 }
 
 // undo takes the mounts down again, so that Mount can start afresh.
 func (r *Root) undo() {
 	if r.writable != nil {
 		_ = r.writable.Close()
+	}
+	for _, target := range r.moved {
+		_ = unix.Mount(rootPlace+target, kernelPlace+target, "", unix.MS_MOVE, "")
 	}
 	for _, place := range []string{rootPlace, writablePlace, basePlace} {
 		// Detached with all that is mounted below.
