@@ -102,6 +102,11 @@ func (p *Process) spawn(spec *Spec) error {
 
 // fork starts the program at path and registers it, so that the reaper knows whose end it sees. The lock of the children
 // is not held meanwhile: exec takes as long as the file system that the program is on.
+//
+// One thing does wait for an exec that hangs, until execTime ends it: a garbage collection, should one come due, and with
+// it everything in guestd. The child shares its parent's memory until exec (CLONE_VFORK), and syscall.ForkExec makes that
+// clone without telling the runtime that the thread may stay in the kernel. A small program in between that does the exec
+// would mend that, and double what each start takes under emulation.
 func (p *Process) fork(path string, argv []string, attributes *syscall.ProcAttr) error {
 	if err := p.table.beginFork(); err != nil {
 		return err
