@@ -2,26 +2,41 @@ package vmm
 
 import (
 	"context"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 )
 
-// FuzzPassDisk lets a VMM that was taken over answer anything on its monitor: handing it a file succeeds or fails, in
-// time.
+// What the VMM does after it has said its piece.
+const (
+	thenHangsUp = iota
+	thenIsSilent
+	thenRepeatsItself
+	thenWays
+)
+
+// FuzzPassDisk lets a VMM that was taken over answer anything on its monitor, and then hang up, say no more or never
+// stop: handing it a file succeeds or fails, in time.
 func FuzzPassDisk(f *testing.F) {
 	const greeting = `{"QMP": {"version": {}, "capabilities": ["oob"]}}` + "\n"
 	const agreed = greeting + `{"return": {}, "id": "qmp_capabilities"}` + "\n"
 	const whole = agreed + `{"return": {"fd": 9, "fdset-id": 3}, "id": "add-fd"}` + "\n"
-	f.Add([]byte(""))
-	f.Add([]byte(greeting))
-	f.Add([]byte(whole))
-	f.Add([]byte(agreed + `{"event": "STOP"}{"return": {"fdset-id": 4}, "id": "add-fd"}`))
-	f.Add([]byte(agreed + `{"error": {"class": "GenericError", "desc": "no"}, "id": "add-fd"}`))
-	f.Add([]byte(`{"QMP": null}{"return": null}{"error": null}`))
-	f.Add([]byte(agreed + `{"return": [[[[[[[[{"fdset-id": -1}]]]]]]]], "id": "add-fd"}`))
+	f.Add([]byte(""), byte(thenHangsUp))
+	f.Add([]byte(greeting), byte(thenHangsUp))
+	f.Add([]byte(whole), byte(thenHangsUp))
+	f.Add([]byte(agreed+`{"event": "STOP"}{"return": {"fdset-id": 4}, "id": "add-fd"}`), byte(thenHangsUp))
+	f.Add([]byte(agreed+`{"error": {"class": "GenericError", "desc": "no"}, "id": "add-fd"}`), byte(thenHangsUp))
+	f.Add([]byte(`{"QMP": null}{"return": null}{"error": null}`), byte(thenHangsUp))
+	f.Add([]byte(agreed+`{"return": [[[[[[[[{"fdset-id": -1}]]]]]]]], "id": "add-fd"}`), byte(thenHangsUp))
+
+	for _, says := range []string{"", greeting, agreed, whole, `{"event": "STOP"}`, `{`, " "} {
+		f.Add([]byte(says), byte(thenIsSilent))
+		f.Add([]byte(says), byte(thenRepeatsItself))
+	}
 
 	directory := f.TempDir()
 	given, err := os.Open(os.DevNull)
@@ -29,7 +44,7 @@ func FuzzPassDisk(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { given.Close() })
-	f.Fuzz(func(t *testing.T, says []byte) {
+	f.Fuzz(func(t *testing.T, says []byte, then byte) {
 		path := filepath.Join(directory, monitorSocket)
 		_ = os.Remove(path)
 		listener, err := net.Listen("unix", path)
@@ -37,7 +52,11 @@ func FuzzPassDisk(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer listener.Close()
-		go func() {
+		end := make(chan struct{})
+		var vmm sync.WaitGroup
+		defer vmm.Wait()
+		defer close(end)
+		vmm.Go(func() {
 			connection, err := listener.Accept()
 			if err != nil {
 				return
@@ -45,21 +64,33 @@ func FuzzPassDisk(f *testing.F) {
 			defer connection.Close()
 			_, _ = connection.Write(says)
 			// The requests are read, or their writer could fail before it reads the answers.
-			buffer := make([]byte, 4096)
-			for {
-				_ = connection.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
-				if _, err := connection.Read(buffer); err != nil {
-					return
+			vmm.Go(func() { _, _ = io.Copy(io.Discard, connection) })
+			switch then % thenWays {
+			case thenHangsUp:
+				time.Sleep(5 * time.Millisecond)
+				return
+			case thenRepeatsItself:
+				for len(says) > 0 {
+					if _, err := connection.Write(says); err != nil {
+						return
+					}
 				}
 			}
-		}()
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-		defer cancel()
-		err = passTo(ctx, &vm{directory: directory}, given, 3)
-		if ctx.Err() != nil {
-			t.Fatal("no end within the time")
+			<-end
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		if then%thenWays != thenHangsUp {
+			ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
 		}
-		if string(says) == whole && err != nil {
+		defer cancel()
+		result := make(chan error, 1)
+		go func() { result <- passTo(ctx, &vm{directory: directory}, given, 3) }()
+		select {
+		case err = <-result:
+		case <-time.After(10 * time.Second):
+			t.Fatal("no end long after its time")
+		}
+		if string(says) == whole && then == thenHangsUp && err != nil {
 			t.Fatal(err)
 		}
 	})
