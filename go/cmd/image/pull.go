@@ -31,13 +31,11 @@ type result struct {
 	IndexDigest    *string       `json:"index_digest"`
 	ConfigDigest   string        `json:"config_digest"`
 	Platform       string        `json:"platform"`
-	Created        time.Time     `json:"created_at"`
 	Env            []string      `json:"env"`
 	Layers         []layerResult `json:"layers"`
 	RootMode       int64         `json:"root_mode"`
 	// Newest is the latest time of a file, seconds since 1970.
-	Newest  int64 `json:"newest"`
-	Entries int   `json:"entry_count"`
+	Newest int64 `json:"newest"`
 }
 
 func (w *work) pull(ctx context.Context) error {
@@ -80,7 +78,7 @@ func (w *work) pull(ctx context.Context) error {
 	}
 	made := result{
 		ManifestDigest: image.Digest.String(), ConfigDigest: image.Config.String(), Platform: oci.Platform,
-		Created: image.Created.UTC(), Env: image.Env, RootMode: tree.RootMode(), Newest: tree.Newest().Unix(), Entries: tree.Entries(),
+		Env: image.Env, RootMode: tree.RootMode(), Newest: tree.Newest().Unix(),
 	}
 	if image.Index != nil {
 		index := image.Index.String()

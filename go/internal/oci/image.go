@@ -40,8 +40,7 @@ type Image struct {
 	Config v1.Hash
 	Layers []Layer
 	// Env is the image's environment, NAME=VALUE.
-	Env     []string
-	Created time.Time
+	Env []string
 }
 
 // Layer is one layer, in the order of their application.
@@ -139,18 +138,27 @@ func kindOf(document []byte, said string) (types.MediaType, error) {
 	return kind, nil
 }
 
-// choose takes the plainest variant of the platform.
+// choose takes the plainest variant of the platform; an image that stands there alone and names none is taken at its
+// configuration's word.
 func choose(document []byte) (*v1.Descriptor, error) {
 	index, err := v1.ParseIndexManifest(bytes.NewReader(document))
 	if err != nil {
 		return nil, &Failure{Kind: Damaged, Message: "the list of manifests cannot be read", Cause: err}
 	}
-	var best *v1.Descriptor
+	var best, nameless *v1.Descriptor
 	var there []string
+	images := 0
 	for n := range index.Manifests {
 		one := &index.Manifests[n]
 		platform := one.Platform
+		// What is beside an image and no image (what it was made of) is of the platform "unknown".
+		if one.MediaType.IsImage() && (platform == nil || platform.OS != "unknown") {
+			images++
+		}
 		if platform == nil {
+			if one.MediaType.IsImage() {
+				nameless = one
+			}
 			continue
 		}
 		there = append(there, fmt.Sprintf("%.40s", platform.String()))
@@ -160,6 +168,9 @@ func choose(document []byte) (*v1.Descriptor, error) {
 		if best == nil || platform.Variant < best.Platform.Variant {
 			best = one
 		}
+	}
+	if best == nil && images == 1 {
+		best = nameless
 	}
 	if best == nil {
 		return nil, fail(PlatformMissing, "there is no image for %s, only for %.300s", Platform, strings.Join(there, ", "))
@@ -194,6 +205,12 @@ func (i *Image) read(ctx context.Context, document []byte) error {
 	}
 	var total int64
 	for n, layer := range manifest.Layers {
+		if layer.Digest == (v1.Hash{}) {
+			return fail(Damaged, "the manifest does not name layer %d by a digest", n+1)
+		}
+		if layer.Digest.Algorithm != "sha256" {
+			return fail(Unsupported, "a layer is named by the digest %.100q; pyro knows only sha256", layer.Digest)
+		}
 		if !layer.MediaType.IsLayer() || !layer.MediaType.IsDistributable() {
 			return fail(Unsupported, "a layer is of the type %.100q", layer.MediaType)
 		}
@@ -202,6 +219,6 @@ func (i *Image) read(ctx context.Context, document []byte) error {
 		}
 		i.Layers = append(i.Layers, Layer{layer, config.RootFS.DiffIDs[n]})
 	}
-	i.Config, i.Env, i.Created = manifest.Config.Digest, config.Config.Env, config.Created.Time
+	i.Config, i.Env = manifest.Config.Digest, config.Config.Env
 	return nil
 }
