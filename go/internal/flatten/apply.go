@@ -6,35 +6,37 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
-	"time"
 )
 
 const (
 	whiteout       = ".wh."
 	whiteoutMeta   = ".wh..wh."
 	whiteoutOpaque = ".wh..wh..opq"
-	xattrRecord    = "SCHILY.xattr."
+	// aufsLinks is where aufs kept files with more than one name; the names were made hard links to what is in it.
+	aufsLinks   = ".wh..wh.plnk"
+	xattrRecord = "SCHILY.xattr."
 )
 
 // Apply adds the next layer, an uncompressed tar, and reads it to its end.
-// Errors: *MalformedError, *LimitError, those of the reader.
+// Errors: *MalformedError, *UnsupportedError, *LimitError, those of the reader.
 func (t *Tree) Apply(layer io.Reader) error {
 	t.layer++
 	counted := &limitedReader{layer, &t.unpacked, t.limits.UnpackedBytes}
-	archive := tar.NewReader(counted)
-	for entry := 0; ; entry++ {
-		header, err := archive.Next()
+	archive := openArchive(counted)
+	for entry := int32(0); ; entry++ {
+		header, err := archive.next()
 		if err == io.EOF {
 			// What follows the archive belongs to the layer's digest.
 			_, err := io.Copy(io.Discard, counted)
 			return err
 		}
 		if err != nil {
-			return readError(err)
+			return err
 		}
-		if t.entries++; t.entries > t.limits.Entries {
-			return limitError(int64(t.limits.Entries), "files")
+		if err := t.countEntry(); err != nil {
+			return err
 		}
 		if err := t.apply(header, entry); err != nil {
 			return err
@@ -42,7 +44,7 @@ func (t *Tree) Apply(layer io.Reader) error {
 	}
 }
 
-func (t *Tree) apply(header *tar.Header, entry int) error {
+func (t *Tree) apply(header *tar.Header, entry int32) error {
 	if header.Typeflag == tar.TypeXGlobalHeader {
 		return nil
 	}
@@ -54,7 +56,7 @@ func (t *Tree) apply(header *tar.Header, entry int) error {
 		return t.applyRoot(header)
 	}
 	for _, part := range path {
-		// Records of aufs, which mean nothing to anyone else.
+		// Aufs's own records. Files in its store of hard links are refused where a name links to one.
 		if strings.HasPrefix(part, whiteoutMeta) && part != whiteoutOpaque {
 			return nil
 		}
@@ -75,15 +77,11 @@ func (t *Tree) apply(header *tar.Header, entry int) error {
 	if err != nil {
 		return err
 	}
-	if err := t.count(len(base)); err != nil {
-		return err
-	}
 	// A directory over a directory keeps what is in it. Anything else replaces what was there.
-	if old := parent.children[base]; old != nil && old.node.isDir() && node.isDir() {
+	if old := parent.node.children[base]; old != nil && old.node.isDir() && node.isDir() {
 		node.children = old.node.children
 	}
-	parent.children[base] = &name{node, t.layer}
-	return nil
+	return t.put(header.Name, parent, base, node)
 }
 
 func (t *Tree) applyRoot(header *tar.Header) error {
@@ -102,7 +100,8 @@ func (t *Tree) applyRoot(header *tar.Header) error {
 // applyWhiteout removes what lower layers have under a name, or in a whole directory. Where in the layer it stands
 // does not matter: what the layer has itself stays.
 func (t *Tree) applyWhiteout(entry string, parents []string, base string) error {
-	parent, err := t.directory(entry, parents, nil)
+	in, err := t.directory(entry, parents, nil)
+	parent := in.node
 	var malformed *MalformedError
 	if parent == nil && (err == nil || errors.As(err, &malformed)) {
 		// There is nothing that could be removed.
@@ -138,7 +137,7 @@ func (t *Tree) applyWhiteout(entry string, parents []string, base string) error 
 }
 
 // applyLink gives one more name to what stands under another at this moment, in whichever layer that is.
-func (t *Tree) applyLink(header *tar.Header, parent *inode, base string) error {
+func (t *Tree) applyLink(header *tar.Header, parent place, base string) error {
 	path, err := clean(header.Linkname)
 	if err != nil {
 		return err
@@ -146,13 +145,16 @@ func (t *Tree) applyLink(header *tar.Header, parent *inode, base string) error {
 	if len(path) == 0 {
 		return &MalformedError{header.Name, "is a hard link to a directory"}
 	}
+	if slices.Contains(path[:len(path)-1], aufsLinks) {
+		return &UnsupportedError{header.Name, "is a hard link into " + aufsLinks + ", where aufs kept files of several names"}
+	}
 	directory, err := t.directory(header.Name, path[:len(path)-1], nil)
 	if err != nil {
 		return err
 	}
 	var target *name
-	if directory != nil {
-		target = directory.children[path[len(path)-1]]
+	if directory.node != nil {
+		target = directory.node.children[path[len(path)-1]]
 	}
 	if target == nil {
 		return &MalformedError{header.Name, fmt.Sprintf("is a hard link to %.200q, which is not there", header.Linkname)}
@@ -173,49 +175,55 @@ func (t *Tree) applyLink(header *tar.Header, parent *inode, base string) error {
 	if described.xattrs != nil {
 		node.xattrs = described.xattrs
 	}
-	if err := t.count(len(base)); err != nil {
-		return err
-	}
-	parent.children[base] = &name{node, t.layer}
-	return nil
+	return t.put(header.Name, parent, base, node)
 }
 
-func (t *Tree) newInode(header *tar.Header, entry int) (*inode, error) {
-	node := &inode{
-		kind: header.Typeflag, mode: header.Mode & 0o7777, uid: header.Uid, gid: header.Gid, mtime: timeOf(header),
-		layer: t.layer, entry: entry,
+func (t *Tree) newInode(header *tar.Header, entry int32) (*inode, error) {
+	for _, id := range []int{header.Uid, header.Gid} {
+		if id < 0 || id > maxID {
+			return nil, &MalformedError{header.Name, "has an owner whose number Linux does not take"}
+		}
+		t.owners[uint32(id)] = struct{}{}
 	}
+	if len(t.owners) > maxOwners {
+		return nil, limitError(maxOwners, "different owners")
+	}
+	node := &inode{
+		kind: header.Typeflag, mode: uint16(header.Mode & 0o7777), uid: uint32(header.Uid), gid: uint32(header.Gid),
+		mtime: timeOf(header), layer: t.layer, entry: entry,
+	}
+	bytes := inodeBytes
 	switch header.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont:
 		node.kind, node.size = tar.TypeReg, header.Size
-		// A sparse file has more content than bytes in the layer.
-		if t.content += header.Size; t.content > t.limits.UnpackedBytes {
+		if header.Size < 0 {
+			return nil, &MalformedError{header.Name, "has less than no bytes"}
+		}
+		// A sparse file has more content than bytes in the layer, and can say that it has as many as a number can.
+		if header.Size > t.limits.UnpackedBytes-t.content {
 			return nil, limitError(t.limits.UnpackedBytes>>20, "MiB unpacked")
 		}
+		t.content += header.Size
 	case tar.TypeDir:
 		node.children = map[string]*name{}
+		bytes += directoryBytes
 	case tar.TypeSymlink:
 		if header.Linkname == "" || len(header.Linkname) > maxPathBytes || strings.IndexByte(header.Linkname, 0) >= 0 {
 			return nil, &MalformedError{header.Name, "is a symbolic link to a path that Linux does not take"}
 		}
-		node.target, node.mode = header.Linkname, 0o777
+		node.target, node.mode = strings.Clone(header.Linkname), 0o777
+		bytes += len(node.target)
 	case tar.TypeChar, tar.TypeBlock:
-		node.major, node.minor = header.Devmajor, header.Devminor
-		if node.major < 0 || node.major > maxMajor || node.minor < 0 || node.minor > maxMinor {
+		if header.Devmajor < 0 || header.Devmajor > maxMajor || header.Devminor < 0 || header.Devminor > maxMinor {
 			return nil, &MalformedError{header.Name, "is a device whose number Linux does not take"}
 		}
+		node.major, node.minor = uint32(header.Devmajor), uint32(header.Devminor)
 	case tar.TypeFifo, tar.TypeLink:
 	default:
 		return nil, &MalformedError{header.Name, fmt.Sprintf("is of the unknown type %q", header.Typeflag)}
 	}
-	for _, id := range []int{node.uid, node.gid} {
-		if id < 0 || id > maxID {
-			return nil, &MalformedError{header.Name, "has an owner whose number Linux does not take"}
-		}
-		t.owners[id] = struct{}{}
-	}
-	if len(t.owners) > maxOwners {
-		return nil, limitError(maxOwners, "different owners")
+	if err := t.count(bytes); err != nil {
+		return nil, err
 	}
 	return node, t.takeXattrs(node, header)
 }
@@ -223,7 +231,7 @@ func (t *Tree) newInode(header *tar.Header, entry int) (*inode, error) {
 // takeXattrs keeps the attributes that squashfs can hold and that mean the same in the guest. Access control lists of
 // POSIX it cannot hold; overlayfs would take its own for instructions.
 func (t *Tree) takeXattrs(node *inode, header *tar.Header) error {
-	bytes := len(node.target)
+	bytes := 0
 	for record, value := range header.PAXRecords {
 		key, is := strings.CutPrefix(record, xattrRecord)
 		if !is || strings.HasPrefix(key, "trusted.overlay.") {
@@ -238,39 +246,16 @@ func (t *Tree) takeXattrs(node *inode, header *tar.Header) error {
 		}
 		if node.xattrs == nil {
 			node.xattrs = map[string]string{}
+			bytes += xattrsBytes
 		}
-		node.xattrs[key] = value
-		bytes += len(key) + len(value)
+		node.xattrs[strings.Clone(key)] = strings.Clone(value)
+		bytes += xattrBytes + len(key) + len(value)
 	}
 	return t.count(bytes)
 }
 
 // timeOf gives a file's time in whole seconds of the range that squashfs has.
-func timeOf(header *tar.Header) time.Time {
-	return time.Unix(min(max(header.ModTime.Unix(), 0), maxTime), 0)
-}
-
-func readError(err error) error {
-	if errors.Is(err, tar.ErrHeader) || errors.Is(err, tar.ErrFieldTooLong) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return &MalformedError{"", "it is no whole tar archive: " + err.Error()}
-	}
-	return err
-}
-
-// limitedReader fails when more was read, by all that share `read`, than may be.
-type limitedReader struct {
-	from  io.Reader
-	read  *int64
-	limit int64
-}
-
-func (r *limitedReader) Read(into []byte) (int, error) {
-	n, err := r.from.Read(into)
-	if *r.read += int64(n); *r.read > r.limit {
-		return 0, limitError(r.limit>>20, "MiB unpacked")
-	}
-	return n, err
-}
+func timeOf(header *tar.Header) int64 { return min(max(header.ModTime.Unix(), 0), maxTime) }
 
 func limitError(limit int64, of string) error {
 	return &LimitError{fmt.Sprintf("%d %s, the most that is taken", limit, of)}

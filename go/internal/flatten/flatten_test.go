@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 )
 
@@ -55,7 +56,7 @@ func layerOf(t testing.TB, entries ...entry) []byte {
 	return buffer.Bytes()
 }
 
-// flatten gives the resulting tar.
+// flatten gives the resulting tar, unless that is larger than any test means it to be.
 func flatten(limits Limits, layers ...[]byte) ([]byte, error) {
 	tree := NewTree(limits)
 	for _, layer := range layers {
@@ -64,7 +65,12 @@ func flatten(limits Limits, layers ...[]byte) ([]byte, error) {
 		}
 	}
 	var result bytes.Buffer
-	writer, err := tree.NewWriter(&result)
+	writer, err := tree.NewWriter(writerFunc(func(bytes []byte) (int, error) {
+		if result.Len()+len(bytes) > 64<<20 {
+			return 0, errors.New("there is no end to it")
+		}
+		return result.Write(bytes)
+	}))
 	if err != nil {
 		return nil, err
 	}
@@ -251,102 +257,118 @@ func TestRoot(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
+	crowded := file("a", "")
+	crowded.PAXRecords = map[string]string{}
+	// As much as a reader takes beside a short name, and too much beside a long path.
+	for n := range 16 {
+		crowded.PAXRecords[fmt.Sprintf("SCHILY.xattr.user.%d", n)] = strings.Repeat("x", 65_000)
+	}
+	crowded.PAXRecords["SCHILY.xattr.user.last"] = strings.Repeat("x", 1<<20-16*65_030-200)
+	long := strings.Repeat("d", 250)
+	for range 3 {
+		long += "/" + long
+	}
+	crowded.Name = "l/a"
 	for name, layer := range map[string][]byte{
-		"climbs out":          layerOf(t, file("a/../../b", "")),
-		"climbs out, a link":  layerOf(t, file("a", ""), hardlink("b", "../a")),
-		"no directory":        layerOf(t, file("a", ""), file("a/b", "")),
-		"loop":                layerOf(t, symlink("a", "b"), symlink("b", "a"), file("a/c", "")),
-		"link to nothing":     layerOf(t, hardlink("a", "b")),
-		"link to a directory": layerOf(t, dir("a", 0o755), hardlink("b", "a")),
-		"link to the root":    layerOf(t, hardlink("b", "/")),
-		"long name":           layerOf(t, file(strings.Repeat("x", 256), "")),
-		"long path":           layerOf(t, file(strings.Repeat("x/", 2100)+"x", "")),
-		"empty target":        layerOf(t, symlink("a", "")),
-		"whiteout of nothing": layerOf(t, file("a/b", ""), file("a/.wh.", "")),
-		"whiteout of ..":      layerOf(t, file("a/b", ""), file("a/.wh...", "")),
-		"root as a file":      layerOf(t, symlink("a/..", "x")),
-		"device":              layerOf(t, entry{tar.Header{Typeflag: tar.TypeChar, Name: "d", Devmajor: 1 << 20}, ""}),
-		"unknown type":        layerOf(t, entry{tar.Header{Typeflag: 'Z', Name: "z"}, ""}),
-		"no tar":              []byte(strings.Repeat("what is this ", 100)),
-		"cut":                 layerOf(t, file("a", strings.Repeat("x", 5000)))[:2000],
-		"cut in a header":     layerOf(t, file("a", ""))[:300],
+		"more than fits":       layerOf(t, dir(long, 0o755), symlink("l", long), crowded),
+		"sparse, no whole map": paxSparseLayer("1", "0", 1_000_000, "200000\n"+strings.Repeat("1234567\n0\n", 200_000)),
+		"climbs out":           layerOf(t, file("a/../../b", "")),
+		"climbs out, a link":   layerOf(t, file("a", ""), hardlink("b", "../a")),
+		"no directory":         layerOf(t, file("a", ""), file("a/b", "")),
+		"loop":                 layerOf(t, symlink("a", "b"), symlink("b", "a"), file("a/c", "")),
+		"link to nothing":      layerOf(t, hardlink("a", "b")),
+		"link to a directory":  layerOf(t, dir("a", 0o755), hardlink("b", "a")),
+		"link to the root":     layerOf(t, hardlink("b", "/")),
+		"long name":            layerOf(t, file(strings.Repeat("x", 256), "")),
+		"long path":            layerOf(t, file(strings.Repeat("x/", 2100)+"x", "")),
+		"empty target":         layerOf(t, symlink("a", "")),
+		"whiteout of nothing":  layerOf(t, file("a/b", ""), file("a/.wh.", "")),
+		"whiteout of ..":       layerOf(t, file("a/b", ""), file("a/.wh...", "")),
+		"root as a file":       layerOf(t, symlink("a/..", "x")),
+		"device":               layerOf(t, entry{tar.Header{Typeflag: tar.TypeChar, Name: "d", Devmajor: 1 << 20}, ""}),
+		"unknown type":         layerOf(t, entry{tar.Header{Typeflag: 'Z', Name: "z"}, ""}),
+		"no tar":               []byte(strings.Repeat("what is this ", 100)),
+		"cut":                  layerOf(t, file("a", strings.Repeat("x", 5000)))[:2000],
+		"cut in a header":      layerOf(t, file("a", ""))[:300],
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := flatten(DefaultLimits, layer)
 			var malformed *MalformedError
 			if !errors.As(err, &malformed) {
-				t.Fatalf("not refused: %v", err)
+				t.Fatalf("not refused: %.300v", err)
 			}
 		})
 	}
-}
-
-func TestLimits(t *testing.T) {
-	big := layerOf(t, file("a", strings.Repeat("x", 10_000)), file("b", strings.Repeat("x", 10_000)))
-	noted := file("a", "")
-	noted.PAXRecords = map[string]string{"SCHILY.xattr.user.note": strings.Repeat("x", 5000)}
-	opaque := []entry{dir("a", 0o755)}
-	for n := range 100 {
-		opaque = append(opaque, file(fmt.Sprintf("a/%d", n), ""), file("a/.wh..wh..opq", ""))
-	}
-	for name, test := range map[string]struct {
-		limits Limits
-		layers [][]byte
-	}{
-		"entries":  {Limits{Entries: 3, UnpackedBytes: 1 << 30, MetadataBytes: 1 << 20, Steps: 1000}, [][]byte{big, big}},
-		"unpacked": {Limits{Entries: 99, UnpackedBytes: 30_000, MetadataBytes: 1 << 20, Steps: 1000}, [][]byte{big, big}},
-		"metadata": {Limits{Entries: 99, UnpackedBytes: 1 << 30, MetadataBytes: 4000, Steps: 1000}, [][]byte{layerOf(t, noted)}},
-		"steps":    {Limits{Entries: 999, UnpackedBytes: 1 << 30, MetadataBytes: 1 << 20, Steps: 1000}, [][]byte{layerOf(t, opaque...)}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, err := flatten(test.limits, test.layers...)
-			var limit *LimitError
-			if !errors.As(err, &limit) {
-				t.Fatalf("not limited: %v", err)
-			}
-		})
-	}
-	if _, err := flatten(DefaultLimits, sparseLayer(t, 64<<30)); err == nil {
-		t.Fatal("a sparse file of 64 GiB was taken")
-	}
-}
-
-// sparseLayer has one file of `size` zeros in almost no bytes.
-func sparseLayer(t testing.TB, size int64) []byte {
-	t.Helper()
-	header := layerOf(t, file("sparse", ""))[:512]
-	header[156] = tar.TypeGNUSparse
-	copy(header[257:], "ustar  \x00")
-	// GNU's own fields: one piece without bytes at the end, and the real size.
-	clear(header[345:500])
-	copy(header[386:], fmt.Sprintf("%011o\x00%011o\x00", size, 0))
-	copy(header[483:], fmt.Sprintf("%011o\x00", size))
-	copy(header[148:156], "        ")
-	sum := 0
-	for _, b := range header {
-		sum += int(b)
-	}
-	copy(header[148:], fmt.Sprintf("%06o\x00 ", sum))
-	return append(header, make([]byte, 1024)...)
 }
 
 func TestSparse(t *testing.T) {
 	expect(t, map[string]string{"sparse": "0 644 0:0 " + strings.Repeat("\x00", 3000)}, sparseLayer(t, 3000))
 }
 
-// FuzzFlatten feeds two layers of anything: whatever comes out must be a tar that can be extracted.
-func FuzzFlatten(f *testing.F) {
-	lower := layerOf(f, dir("a", 0o755), file("a/b", "x"), symlink("l", "a"), hardlink("h", "a/b"), file("w", ""))
-	upper := layerOf(f, file("l/c", "y"), file(".wh.w", ""), file("a/.wh..wh..opq", ""), hardlink("i", "h"), file("h", "z"))
-	f.Add(lower, upper)
-	f.Add(upper, lower)
-	f.Add(lower[:700], upper)
-	f.Add(sparseLayer(f, 3000), lower)
-	limits := Limits{Entries: 1000, UnpackedBytes: 1 << 20, MetadataBytes: 1 << 20, Steps: 100_000}
-	f.Fuzz(func(t *testing.T, lower, upper []byte) {
-		archive, err := flatten(limits, lower, upper)
-		if err == nil {
-			listed(t, archive)
-		}
-	})
+// TestFaultsOfTheSource: what the layer is read from, or the tar written to, is not the image's fault.
+func TestFaultsOfTheSource(t *testing.T) {
+	fault := errors.New("the disk is on fire")
+	layer := layerOf(t, file("a", strings.Repeat("x", 5000)))
+	broken := func() io.Reader { return io.MultiReader(bytes.NewReader(layer[:2000]), iotest.ErrReader(fault)) }
+	if err := NewTree(DefaultLimits).Apply(broken()); err != fault {
+		t.Errorf("reading for the tree: %v", err)
+	}
+	tree := NewTree(DefaultLimits)
+	if err := tree.Apply(bytes.NewReader(layer)); err != nil {
+		t.Fatal(err)
+	}
+	writer, err := tree.NewWriter(io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writer.Layer(broken()); err != fault {
+		t.Errorf("reading for the tar: %v", err)
+	}
+	full := writerFunc(func(bytes []byte) (int, error) { return 0, fault })
+	if writer, err = remade(t, layer).NewWriter(full); err != nil {
+		t.Fatal(err)
+	}
+	if err := writer.Layer(bytes.NewReader(layer)); err != fault {
+		t.Errorf("writing: %v", err)
+	}
+	// The second time there is less of it: that is the layer's fault.
+	if writer, err = remade(t, layer).NewWriter(io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	var malformed *MalformedError
+	if err := writer.Layer(bytes.NewReader(layer[:2000])); !errors.As(err, &malformed) {
+		t.Errorf("a layer cut between: %v", err)
+	}
+}
+
+func remade(t *testing.T, layer []byte) *Tree {
+	t.Helper()
+	tree := NewTree(DefaultLimits)
+	if err := tree.Apply(bytes.NewReader(layer)); err != nil {
+		t.Fatal(err)
+	}
+	return tree
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(bytes []byte) (int, error) { return f(bytes) }
+
+func TestHardLinksOfAufs(t *testing.T) {
+	store := []entry{dir(".wh..wh.plnk", 0o755), file(".wh..wh.plnk/1.2", "x")}
+	expect(t, map[string]string{"a": "0 644 0:0 x"}, layerOf(t, append(store, file("a", "x"))...))
+	_, err := flatten(DefaultLimits, layerOf(t, append(store, hardlink("a", ".wh..wh.plnk/1.2"))...))
+	var unsupported *UnsupportedError
+	if !errors.As(err, &unsupported) || !strings.Contains(err.Error(), "aufs") {
+		t.Fatal(err)
+	}
+}
+
+// TestTimes: sqfstar takes no later time for the root, and warns about none.
+func TestTimes(t *testing.T) {
+	late := file("late", "")
+	late.ModTime = time.Unix(1<<33, 0)
+	if newest := remade(t, layerOf(t, late)).Newest().Unix(); newest != 2_147_483_646 {
+		t.Fatal(newest)
+	}
 }

@@ -5,12 +5,14 @@ import "fmt"
 
 // Limits bound what a hostile image can make this host do.
 type Limits struct {
-	// Entries of all layers together.
+	// Entries of all layers together, and directories that are made because no entry describes them.
 	Entries int
 	// UnpackedBytes of all layers together, headers included.
 	UnpackedBytes int64
-	// MetadataBytes are those of names, link targets and extended attributes, which are held in memory.
+	// MetadataBytes is the memory that the tree takes: its nodes, names, link targets and extended attributes.
 	MetadataBytes int64
+	// PathBytes of the result: deep down, each name is written with a path that is much longer.
+	PathBytes int64
 	// Steps through directories, which a small layer can ask for without end.
 	Steps int
 }
@@ -19,19 +21,21 @@ type Limits struct {
 var DefaultLimits = Limits{
 	Entries:       1_000_000,
 	UnpackedBytes: 32 << 30,
-	MetadataBytes: 256 << 20,
+	MetadataBytes: 512 << 20,
+	PathBytes:     1 << 30,
 	Steps:         500_000_000,
 }
 
 // What the kernel takes, and what squashfs can hold.
 const (
-	maxNameBytes  = 255
-	maxPathBytes  = 4095
-	maxSymlinks   = 40
-	maxOwners     = 65_535
-	maxMajor      = 1<<12 - 1
-	maxMinor      = 1<<20 - 1
-	maxTime       = 1<<32 - 1
+	maxNameBytes = 255
+	maxPathBytes = 4095
+	maxSymlinks  = 40
+	maxOwners    = 65_535
+	maxMajor     = 1<<12 - 1
+	maxMinor     = 1<<20 - 1
+	// squashfs has one bit more, but sqfstar ignores a larger time for the root, and files later than that are set to it.
+	maxTime       = 1<<31 - 2
 	maxID         = 1<<32 - 2
 	maxXattrBytes = 64 << 10
 )
@@ -54,3 +58,8 @@ func (e *MalformedError) Error() string {
 	}
 	return fmt.Sprintf("%.200q: %s", e.Entry, e.Why)
 }
+
+// UnsupportedError says what has a meaning, but not here.
+type UnsupportedError struct{ Entry, What string }
+
+func (e *UnsupportedError) Error() string { return fmt.Sprintf("%.200q %s", e.Entry, e.What) }

@@ -12,74 +12,87 @@ import (
 	"archive/tar"
 	"strings"
 	"time"
+	"unsafe"
 )
 
 // inode is one file system object, with as many names as lead to it.
 type inode struct {
 	// kind is one of tar's types: TypeReg, TypeDir, TypeSymlink, TypeChar, TypeBlock, TypeFifo.
-	kind     byte
-	mode     int64
-	uid, gid int
-	mtime    time.Time
-	target   string
-	major    int64
-	minor    int64
-	xattrs   map[string]string
-
+	kind         byte
+	mode         uint16
+	uid, gid     uint32
+	major, minor uint32
 	// layer and entry say which entry of which layer holds the content of a regular file.
-	layer, entry int
-	size         int64
-
+	layer, entry int32
+	// mtime is in seconds since 1970.
+	mtime    int64
+	size     int64
+	target   string
+	xattrs   map[string]string
 	children map[string]*name
-	// written is the first path under which it stands in the result.
-	written string
+	// parent and base are the first name under which it stands in the result; base is empty before it does.
+	parent *inode
+	base   string
 }
 
 // name is an entry of a directory.
 type name struct {
 	node *inode
 	// layer is the one that last unpacked something under this name: whiteouts of that layer do not concern it.
-	layer int
+	layer int32
 }
+
+// place is a directory and the bytes of the path that leads there, the last slash included.
+type place struct {
+	node  *inode
+	bytes int
+}
+
+// What each costs in memory beside its bytes, at most: a small entry of a layer must not become a large tree unseen.
+const (
+	inodeBytes = int(unsafe.Sizeof(inode{}))
+	// directoryBytes are those of a map with room for its first eight names.
+	directoryBytes = 256
+	// nameBytes are the name, its place in a map that has just grown, and what the writer keeps of it.
+	nameBytes = 176
+	// xattrsBytes are those of a map with room for its first eight attributes, xattrBytes those of each attribute.
+	xattrsBytes = 336
+	xattrBytes  = 96
+)
 
 // Tree is the result of the layers applied so far.
 type Tree struct {
 	root   *inode
 	limits Limits
 	// layer is the number of the layer that is being applied.
-	layer    int
+	layer    int32
 	entries  int
 	unpacked int64
 	content  int64
 	metadata int64
 	steps    int
-	owners   map[int]struct{}
+	owners   map[uint32]struct{}
 }
 
 // NewTree makes an empty tree.
 func NewTree(limits Limits) *Tree {
-	root := &inode{kind: tar.TypeDir, mode: 0o755, mtime: time.Unix(0, 0), children: map[string]*name{}}
-	return &Tree{root: root, limits: limits, layer: -1, owners: map[int]struct{}{}}
+	root := &inode{kind: tar.TypeDir, mode: 0o755, children: map[string]*name{}}
+	return &Tree{root: root, limits: limits, layer: -1, owners: map[uint32]struct{}{}}
 }
 
 // RootMode is that of the root directory, which tar programs do not take from an entry.
-func (t *Tree) RootMode() int64 { return t.root.mode }
+func (t *Tree) RootMode() int64 { return int64(t.root.mode) }
 
 // Newest is the latest time of anything that is still there.
-func (t *Tree) Newest() time.Time { return newest(t.root) }
+func (t *Tree) Newest() time.Time { return time.Unix(newest(t.root), 0) }
 
-func newest(node *inode) time.Time {
+func newest(node *inode) int64 {
 	latest := node.mtime
 	for _, child := range node.children {
-		if at := newest(child.node); at.After(latest) {
-			latest = at
-		}
+		latest = max(latest, newest(child.node))
 	}
 	return latest
 }
-
-// Entries is how many entries were read from all layers.
-func (t *Tree) Entries() int { return t.entries }
 
 func (n *inode) isDir() bool { return n.kind == tar.TypeDir }
 
@@ -111,15 +124,16 @@ func clean(entry string) ([]string, error) {
 }
 
 // directory walks along path from the root, following links, and returns the directory at its end. Links lead nowhere
-// but into the image. Missing directories are made with the time `made` unless that is nil; then the result is nil.
-func (t *Tree) directory(entry string, path []string, made *time.Time) (*inode, error) {
-	walked := []*inode{t.root}
+// but into the image. Missing directories are made with the time `made` unless that is nil; then there is no node in
+// the result.
+func (t *Tree) directory(entry string, path []string, made *int64) (place, error) {
+	walked := []place{{node: t.root}}
 	links := 0
 	// The components still to go, the next one last.
 	todo := reversed(nil, path)
 	for len(todo) > 0 {
 		if err := t.step(); err != nil {
-			return nil, err
+			return place{}, err
 		}
 		part := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
@@ -133,37 +147,63 @@ func (t *Tree) directory(entry string, path []string, made *time.Time) (*inode, 
 			}
 			continue
 		}
-		next := here.children[part]
-		if next == nil {
-			if made == nil {
-				return nil, nil
+		var node *inode
+		if next := here.node.children[part]; next != nil {
+			node = next.node
+		} else if made == nil {
+			return place{}, nil
+		} else {
+			var err error
+			if node, err = t.makeDirectory(entry, here, part, *made); err != nil {
+				return place{}, err
 			}
-			if err := t.count(len(part)); err != nil {
-				return nil, err
-			}
-			next = &name{t.newDirectory(*made), t.layer}
-			here.children[part] = next
 		}
 		switch {
-		case next.node.isDir():
-			walked = append(walked, next.node)
-		case next.node.kind == tar.TypeSymlink:
+		case node.isDir():
+			walked = append(walked, place{node, here.bytes + len(part) + 1})
+		case node.kind == tar.TypeSymlink:
 			if links++; links > maxSymlinks {
-				return nil, &MalformedError{entry, "lies behind a loop of symbolic links"}
+				return place{}, &MalformedError{entry, "lies behind a loop of symbolic links"}
 			}
-			if strings.HasPrefix(next.node.target, "/") {
+			if strings.HasPrefix(node.target, "/") {
 				walked = walked[:1]
 			}
-			todo = reversed(todo, strings.Split(next.node.target, "/"))
+			todo = reversed(todo, strings.Split(node.target, "/"))
 		default:
-			return nil, &MalformedError{entry, "lies below something that is no directory"}
+			return place{}, &MalformedError{entry, "lies below something that is no directory"}
 		}
 	}
 	return walked[len(walked)-1], nil
 }
 
-func (t *Tree) newDirectory(mtime time.Time) *inode {
-	return &inode{kind: tar.TypeDir, mode: 0o755, mtime: mtime, children: map[string]*name{}}
+// makeDirectory makes one that no entry describes. It counts as if one had: two bytes of a path are enough to ask for it.
+func (t *Tree) makeDirectory(entry string, in place, base string, mtime int64) (*inode, error) {
+	if err := t.countEntry(); err != nil {
+		return nil, err
+	}
+	if err := t.count(inodeBytes + directoryBytes); err != nil {
+		return nil, err
+	}
+	node := &inode{kind: tar.TypeDir, mode: 0o755, mtime: mtime, children: map[string]*name{}}
+	return node, t.put(entry, in, base, node)
+}
+
+// put gives a node a name.
+func (t *Tree) put(entry string, in place, base string, node *inode) error {
+	// Links let a short name in a layer stand for a path of any length.
+	if in.bytes+len(base) > maxPathBytes {
+		return &MalformedError{entry, "leads to a longer path than Linux takes"}
+	}
+	if err := t.count(nameBytes + len(base)); err != nil {
+		return err
+	}
+	if old := in.node.children[base]; old != nil {
+		old.node, old.layer = node, t.layer
+		return nil
+	}
+	// What the reader of the archive returns can be a part of a header of 1 MiB, and would hold on to all of it.
+	in.node.children[strings.Clone(base)] = &name{node, t.layer}
+	return nil
 }
 
 // hideLower removes from a directory what lower layers put there, and says whether anything of this layer is left.
@@ -196,10 +236,18 @@ func (t *Tree) step() error {
 	return nil
 }
 
-// count adds bytes of metadata.
+// countEntry adds a file or directory.
+func (t *Tree) countEntry() error {
+	if t.entries++; t.entries > t.limits.Entries {
+		return limitError(int64(t.limits.Entries), "files")
+	}
+	return nil
+}
+
+// count adds bytes of memory that the tree takes.
 func (t *Tree) count(bytes int) error {
 	if t.metadata += int64(bytes); t.metadata > t.limits.MetadataBytes {
-		return limitError(t.limits.MetadataBytes>>20, "MiB of names, links and extended attributes")
+		return limitError(t.limits.MetadataBytes>>20, "MiB of names, attributes and links to hold in memory")
 	}
 	return nil
 }
