@@ -20,7 +20,12 @@ type report struct {
 	total int64
 }
 
-func newReport(to io.Writer) *report { return &report{to: json.NewEncoder(to)} }
+func newReport(to io.Writer) *report {
+	encoder := json.NewEncoder(to)
+	// Lines are for a program, and a line may not be long.
+	encoder.SetEscapeHTML(false)
+	return &report{to: encoder}
+}
 
 // begin starts a stage of `total` bytes; 0 where that is not known.
 func (r *report) begin(stage string, total int64) {

@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
@@ -43,11 +45,14 @@ type Failure struct {
 	again bool
 }
 
+// Error can be shown to anybody: what a registry wrote into it is short, on one line, and has no signature that opens a
+// door.
 func (f *Failure) Error() string {
-	if f.Cause == nil {
-		return f.Message
+	said := plain(f.Message, maxMessage)
+	if f.Cause != nil {
+		said += ": " + plain(f.Cause.Error(), maxCause)
 	}
-	return f.Message + ": " + f.Cause.Error()
+	return said
 }
 
 func (f *Failure) Unwrap() error { return f.Cause }
@@ -60,12 +65,15 @@ func fail(kind Kind, format string, arguments ...any) *Failure {
 func AsFailure(err error) *Failure {
 	var failure *Failure
 	var malformed *flatten.MalformedError
+	var unsupported *flatten.UnsupportedError
 	var limit *flatten.LimitError
 	switch {
 	case errors.As(err, &failure):
 		return failure
 	case errors.As(err, &malformed):
-		return &Failure{Kind: Damaged, Message: "a layer cannot be unpacked", Cause: err}
+		return &Failure{Kind: Damaged, Message: "a layer cannot be unpacked: " + malformed.Error()}
+	case errors.As(err, &unsupported):
+		return &Failure{Kind: Unsupported, Message: "a layer cannot be unpacked: " + unsupported.Error()}
 	case errors.As(err, &limit):
 		return &Failure{Kind: TooLarge, Message: limit.Error()}
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
@@ -107,11 +115,46 @@ func (r *Registry) ofStatus(what string, status int, said string) error {
 	return failure
 }
 
+// ofBody says what became of the body of an answer of which `got` bytes came. How HTTP/1 and HTTP/2 break off has many
+// names; whatever it was, another attempt may go better. One that stood still has had its time.
+func (r *Registry) ofBody(what string, got int64, of string, err error) error {
+	if errors.Is(err, errStalled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return r.ofRequest(what, err)
+	}
+	return &Failure{Kind: Damaged, Message: fmt.Sprintf("%s broke off after %d%s bytes", what, got, of), Cause: err, again: true}
+}
+
 // diagnosis is what the registry itself says, cut short: it comes from a stranger.
 func diagnosis(answer *transport.Error) string {
 	var said []string
 	for _, one := range answer.Errors {
 		said = append(said, string(one.Code))
 	}
-	return fmt.Sprintf("%.100s", strings.Join(said, ", "))
+	return plain(strings.Join(said, ", "), maxSaid)
+}
+
+const (
+	// maxSaid is how much of a registry's own words is passed on, maxCause how much of an error that may quote it, bytes.
+	maxSaid    = 100
+	maxCause   = 300
+	maxMessage = 2000
+)
+
+// queries are those of addresses: the ones that registries redirect to carry signatures that are as good as a login.
+var queries = regexp.MustCompile(`\?[^\s"'<>]+`)
+
+// plain makes text of strangers fit for a terminal, a log and a model: no queries of addresses, nothing that is not
+// printed, at most `limit` bytes.
+func plain(text string, limit int) string {
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, queries.ReplaceAllLiteralString(strings.ToValidUTF8(text, "\uFFFD"), "?..."))
+	if len(text) <= limit {
+		return text
+	}
+	const cut = "..."
+	return strings.ToValidUTF8(text[:limit-len(cut)], "") + cut
 }

@@ -111,7 +111,9 @@ func unpack(from *bufio.Reader) (io.ReadCloser, error) {
 	switch {
 	case bytes.HasPrefix(start, []byte{0x1f, 0x8b}):
 		return gzip.NewReader(from)
-	case bytes.Equal(start, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+	// A frame, or one that is to be skipped: some tools put an index first.
+	case bytes.Equal(start, []byte{0x28, 0xb5, 0x2f, 0xfd}),
+		len(start) == 4 && start[0]&0xf0 == 0x50 && bytes.Equal(start[1:], []byte{0x2a, 0x4d, 0x18}):
 		decoder, err := zstd.NewReader(from, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdWindow))
 		if err != nil {
 			return nil, err

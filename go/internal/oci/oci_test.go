@@ -27,14 +27,17 @@ func TestPlainHTTPOnlyOnThisHost(t *testing.T) {
 		}
 		return err
 	}
-	if err := get(newTransport(true, time.Second), server.URL); err != nil {
+	if err := get(newTransport(authority(server), time.Second), server.URL); err != nil {
 		t.Fatal(err)
 	}
 	for _, refused := range []struct {
-		plain   bool
-		address string
-	}{{false, server.URL}, {true, "http://192.0.2.1/"}, {true, "http://example.com/"}, {true, "http://10.0.0.1/"}} {
-		if err := get(newTransport(refused.plain, time.Second), refused.address); err == nil || !strings.Contains(err.Error(), "plain HTTP") {
+		registry string
+		address  string
+	}{
+		{"registry.example.com", "http://registry.example.com/"}, {"10.0.0.1", "http://10.0.0.1/"},
+		{authority(server), "http://192.0.2.1/"}, {authority(server), "http://example.com/"},
+	} {
+		if err := get(newTransport(refused.registry, time.Second), refused.address); err == nil || !strings.Contains(err.Error(), "plain HTTP") {
 			t.Errorf("%v: %v", refused, err)
 		}
 	}
@@ -51,28 +54,39 @@ func TestLoopback(t *testing.T) {
 	}
 }
 
-func TestRedirects(t *testing.T) {
-	request := func(address string) *http.Request {
-		made, err := http.NewRequest(http.MethodGet, address, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return made
-	}
-	from := []*http.Request{request("https://registry.example.com/v2/")}
+// TestWhereARegistryMayLead: nothing is asked that is private and not the registry itself, whoever follows the redirect.
+func TestWhereARegistryMayLead(t *testing.T) {
 	for address, want := range map[string]bool{
 		"https://blobs.example.net/x": true, "https://registry.example.com/y": true, "https://8.8.8.8/": true,
 		"https://127.0.0.1/": false, "https://[::1]/": false, "https://localhost/": false, "https://10.1.2.3/": false,
 		"https://169.254.169.254/": false, "https://[fe80::1]/": false, "https://[::ffff:10.0.0.1]/": false, "https://0.0.0.0/": false,
+		"https://LOCALHOST/": false, "https://localhost./": false, "https://a.localhost/": false, "https://127.1/": false,
+		"https://2130706433/": false, "https://0x7f000001/": false, "https://[fe80::1%25eth0]/": false,
 	} {
-		if err := checkRedirect(request(address), from); (err == nil) != want {
-			t.Errorf("%s: %v", address, err)
+		asked := false
+		transport := &guarded{home: "registry.example.com", idle: time.Second, inner: roundTripFunc(func(*http.Request) (*http.Response, error) {
+			asked = true
+			return &http.Response{Body: http.NoBody}, nil
+		})}
+		request, err := http.NewRequest(http.MethodGet, address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if response, err := transport.RoundTrip(request); err == nil {
+			_ = response.Body.Close()
+		}
+		if asked != want {
+			t.Errorf("%s: asked: %v", address, asked)
 		}
 	}
-	if checkRedirect(request("https://registry.example.com/"), make([]*http.Request, maxRedirects+1)) == nil {
+	if checkRedirect(nil, make([]*http.Request, maxRedirects+1)) == nil {
 		t.Error("round in circles")
 	}
 }
+
+type roundTripFunc func(*http.Request) (*http.Response, error)
+
+func (f roundTripFunc) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
 
 // TestStall: bytes that go on coming keep a request alive for longer than it may say nothing, and no longer than that.
 func TestStall(t *testing.T) {
@@ -89,7 +103,7 @@ func TestStall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := newTransport(true, 400*time.Millisecond).RoundTrip(request)
+	response, err := newTransport(authority(server), 400*time.Millisecond).RoundTrip(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,8 +131,18 @@ func TestChoose(t *testing.T) {
 			t.Errorf("%v, %v", chosen, err)
 		}
 	}
-	if _, err := choose(list(others)); AsFailure(err).Kind != PlatformMissing {
-		t.Error(err)
+	// An image that says nothing of its platform is taken when there is no other; what an image was made of is none.
+	nameless := image + strings.Repeat("d", 64) + `"}`
+	made := platform("e", `{"os":"unknown","architecture":"unknown"}`)
+	for _, document := range [][]byte{list(nameless), list(nameless, made)} {
+		if chosen, err := choose(document); err != nil || chosen.Digest.Hex[:1] != "d" {
+			t.Errorf("%v, %v", chosen, err)
+		}
+	}
+	for _, document := range [][]byte{list(others), list(nameless, nameless), list(others, nameless)} {
+		if _, err := choose(document); AsFailure(err).Kind != PlatformMissing {
+			t.Error(err)
+		}
 	}
 }
 

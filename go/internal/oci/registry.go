@@ -47,7 +47,7 @@ func Open(ctx context.Context, repository name.Repository, idle time.Duration) (
 	scopes := []string{repository.Scope(transport.PullScope)}
 	var through http.RoundTripper
 	err = again(ctx, func() error {
-		base := newTransport(isLoopback(host), idle)
+		base := newTransport(host, idle)
 		through, err = transport.NewWithContext(ctx, repository.Registry, login, base, scopes)
 		if err != nil {
 			return r.ofRequest("a login", err)
@@ -161,11 +161,8 @@ func (r *Registry) blob(
 		from := &source{from: io.LimitReader(response.Body, of.Size+1), sum: sum, count: count}
 		n, err := io.Copy(into, from)
 		switch {
-		case from.err != nil && errors.Is(from.err, io.ErrUnexpectedEOF):
-			return &Failure{Kind: Damaged, again: true,
-				Message: fmt.Sprintf("%s broke off after %d of %d bytes", what, n, of.Size)}
 		case from.err != nil:
-			return r.ofRequest(what, from.err)
+			return r.ofBody(what, n, fmt.Sprintf(" of %d", of.Size), from.err)
 		case err != nil:
 			return err
 		case n != of.Size:
@@ -219,10 +216,8 @@ func (r *Registry) get(ctx context.Context, what, path, accept string) (*http.Re
 func (r *Registry) readDocument(what string, body io.Reader) ([]byte, error) {
 	document, err := io.ReadAll(io.LimitReader(body, maxDocument+1))
 	switch {
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, fail(Damaged, "%s broke off after %d bytes", what, len(document))
 	case err != nil:
-		return nil, r.ofRequest(what, err)
+		return nil, r.ofBody(what, int64(len(document)), "", err)
 	case len(document) > maxDocument:
 		return nil, fail(TooLarge, "%s has more than %d bytes", what, maxDocument)
 	}

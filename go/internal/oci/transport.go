@@ -1,5 +1,6 @@
-// This file owns the connections to a registry: plain HTTP only to this host, no way from outside into private
-// networks, and nothing that waits for ever.
+// This file owns the connections to a registry: plain HTTP only to this host, no other private address than the
+// registry's own, and nothing that waits for ever. Private is what an address says; what a name stands for is not asked,
+// since registries inside a company have names, and a proxy may be the one to look them up.
 package oci
 
 import (
@@ -10,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -37,9 +39,12 @@ func isLoopback(authority string) bool {
 }
 
 func isPrivate(host string) bool {
-	address, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+	address, err := netip.ParseAddr(host)
 	if err != nil {
-		return host == "localhost"
+		// No name ends in a number: what does is one of the older ways to write an address.
+		last := host[strings.LastIndexByte(host, '.')+1:]
+		return host == "localhost" || strings.HasSuffix(host, ".localhost") || last != "" && last[0] >= '0' && last[0] <= '9'
 	}
 	address = address.Unmap()
 	return address.IsLoopback() || address.IsPrivate() || address.IsLinkLocalUnicast() || address.IsUnspecified()
@@ -48,12 +53,16 @@ func isPrivate(host string) bool {
 // guarded refuses what the registry must not lead to, and ends requests that stall.
 type guarded struct {
 	inner http.RoundTripper
+	// home is the registry's own host, private or not.
+	home string
 	// plain allows http, because the registry is on this host.
 	plain bool
 	idle  time.Duration
 }
 
-func newTransport(plain bool, idle time.Duration) http.RoundTripper {
+// newTransport is for the registry of that authority.
+func newTransport(registry string, idle time.Duration) http.RoundTripper {
+	home := (&url.URL{Host: registry}).Hostname()
 	return &guarded{
 		inner: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
@@ -65,12 +74,17 @@ func newTransport(plain bool, idle time.Duration) http.RoundTripper {
 			// What is counted and hashed is what was sent.
 			DisableCompression: true,
 		},
-		plain: plain,
+		home:  home,
+		plain: isLoopback(registry),
 		idle:  idle,
 	}
 }
 
 func (g *guarded) RoundTrip(request *http.Request) (*http.Response, error) {
+	// Here, because a login follows redirects of its own.
+	if host := request.URL.Hostname(); host != g.home && isPrivate(host) {
+		return nil, fmt.Errorf("it leads to %s, an address that is not public", host)
+	}
 	if request.URL.Scheme != "https" && !(g.plain && isLoopback(request.URL.Host)) {
 		return nil, fmt.Errorf("%s to %s is refused: only a registry on this host may speak plain HTTP",
 			request.URL.Scheme, request.URL.Host)
@@ -91,14 +105,10 @@ func (g *guarded) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// checkRedirect lets a registry send pyro elsewhere, but not around in circles, and not into networks that it could not
-// reach itself.
-func checkRedirect(request *http.Request, via []*http.Request) error {
+// checkRedirect lets a registry send pyro elsewhere, but not around in circles. Where to, the transport decides.
+func checkRedirect(_ *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects {
 		return fmt.Errorf("it redirects more than %d times", maxRedirects)
-	}
-	if host := request.URL.Hostname(); host != via[0].URL.Hostname() && isPrivate(host) {
-		return fmt.Errorf("it redirects to %s, an address that is not public", host)
 	}
 	return nil
 }
