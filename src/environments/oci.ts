@@ -23,6 +23,8 @@ export interface FetchOptions extends StepPlace {
   readonly onProgress: OnProgress;
   /** Manifest of the image that is installed: when the reference still stands for it, nothing is fetched. */
   readonly installed?: string;
+  /** Longest time of the pull, ms; two hours unless given. */
+  readonly deadlineMs?: number;
 }
 
 export interface FetchedImage {
@@ -39,13 +41,15 @@ interface Result {
   readonly index_digest: string | null;
   readonly config_digest: string;
   readonly platform: string;
-  readonly created_at: string;
   readonly env: readonly string[] | null;
   readonly layers: readonly { readonly digest: string; readonly size_bytes: number }[] | null;
   readonly root_mode: number;
   /** Latest time of a file, seconds since 1970. */
   readonly newest: number;
 }
+
+/** How a Go program ends that is refused memory. pyro-image bounds its own, behind the limits of what it reads. */
+const OUT_OF_MEMORY = /^(fatal error|runtime): .*(out of memory|cannot allocate)/;
 
 /** pyro-image's words for what went wrong (go/internal/oci/failure.go), and what they are here. */
 const KINDS: Readonly<Record<string, readonly [ErrorCode, hint?: string]>> = {
@@ -88,7 +92,7 @@ export async function fetchImage(reference: string, options: FetchOptions): Prom
 }
 
 async function fetch(reference: string, directory: string, options: FetchOptions): Promise<void> {
-  const { program, onProgress, installed, signal, logPath } = options;
+  const { program, onProgress, installed, signal, logPath, deadlineMs = PULL_DEADLINE_MS } = options;
   const unless = installed === undefined ? [] : [`-unless=${installed}`];
   // It ends with this process, even when that is killed.
   const command = ["--pdeathsig=KILL", "--", program, `-reference=${reference}`, `-directory=${directory}`, ...unless];
@@ -96,7 +100,7 @@ async function fetch(reference: string, directory: string, options: FetchOptions
   const strange: string[] = [];
   const run = await runProgram("setpriv", command, {
     aptPackage: "util-linux",
-    deadlineMs: PULL_DEADLINE_MS,
+    deadlineMs,
     graceMs: GRACE_MS,
     signal,
     onLine: (line) => {
@@ -108,6 +112,13 @@ async function fetch(reference: string, directory: string, options: FetchOptions
   });
   if (run.exitCode === 0 && failure === undefined) return;
   await appendFile(logPath, `${failure?.message ?? ""}\n${strange.join("\n")}\n`);
+  // Before what it said: it was told to stop, and says no more than that.
+  if (run.timedOut) {
+    const minutes = Math.round(deadlineMs / 60_000);
+    throw new PyroError("REGISTRY_UNREACHABLE", `${reference}: the image was not fetched in ${minutes} minutes.`, {
+      details: { environment: reference },
+    });
+  }
   if (failure !== undefined) {
     const [code, hint] = KINDS[failure.kind] ?? ["INTERNAL"];
     throw new PyroError(code, `${reference}: ${failure.message}.`, {
@@ -115,8 +126,11 @@ async function fetch(reference: string, directory: string, options: FetchOptions
       details: { environment: reference },
     });
   }
-  if (run.timedOut) {
-    throw new PyroError("REGISTRY_UNREACHABLE", `${reference}: the image was not fetched in two hours.`);
+  if (strange.some((line) => OUT_OF_MEMORY.test(line))) {
+    throw new PyroError("LIMIT_EXCEEDED", `${reference}: unpacking the image takes more memory than pyro gives it.`, {
+      hint: "Use a smaller image.",
+      details: { environment: reference },
+    });
   }
   const missing = strange.some((line) => line.includes("No such file or directory"));
   throw new PyroError(

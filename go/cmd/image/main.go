@@ -34,8 +34,10 @@ func run() int {
 		flag.Usage()
 		return 2
 	}
-	// Beside the limits of what is read, so that garbage does not pile up on a small host.
-	debug.SetMemoryLimit(512 << 20)
+	if err := boundMemory(); err != nil {
+		fmt.Fprintln(os.Stderr, "its own memory cannot be bounded:", err)
+		return 1
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	work := &work{reference: *reference, directory: *directory, idle: *idle, unless: *unless, out: newReport(os.Stdout)}
@@ -49,6 +51,24 @@ func run() int {
 	}
 	work.out.last(map[string]any{"type": "done"})
 	return 0
+}
+
+const (
+	// softMemory is where garbage is collected in earnest: above what flatten.DefaultLimits let a tree take.
+	softMemory = 1 << 30
+	// addressSpace ends the program, should those limits not hold: 1.3 GiB are reserved by the Go runtime itself.
+	addressSpace = 4 << 30
+)
+
+func boundMemory() error {
+	debug.SetMemoryLimit(softMemory)
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_AS, &limit); err != nil {
+		return err
+	}
+	// A lower one that it was started with stays.
+	limit.Cur = min(limit.Max, limit.Cur, addressSpace)
+	return syscall.Setrlimit(syscall.RLIMIT_AS, &limit)
 }
 
 // store writes the result where the daemon reads it: it can be longer than a line may be.
