@@ -6,10 +6,10 @@ import { join } from "node:path";
 import type { Driver, MachineSpec } from "../drivers/driver.ts";
 import { QemuDriver } from "../drivers/qemu/driver.ts";
 import { PyroError } from "../errors/error.ts";
+import { readRecord, writeRecord } from "../host/records.ts";
 import { findProgram } from "../host/resources.ts";
 import type { Launcher } from "../launcher/launcher.ts";
 import type { Paths } from "./paths.ts";
-import { readRecord, writeRecord } from "./records.ts";
 import type { Settings } from "./settings.ts";
 import { type Progress, Templates } from "./templates.ts";
 

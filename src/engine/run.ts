@@ -3,6 +3,7 @@
 import { mkdir, rm } from "node:fs/promises";
 import { join, posix } from "node:path";
 import { PyroError } from "../errors/error.ts";
+import { writeRecord } from "../host/records.ts";
 import type { EventOf, ParsedInputOf } from "../operations/table.ts";
 import type { FreshStarts } from "./fresh.ts";
 import { checkDisk, checkMemory, checkSize } from "./limits.ts";
@@ -11,7 +12,6 @@ import type { Paths } from "./paths.ts";
 import type { Pool } from "./pool.ts";
 import type { Preparation, Prepared } from "./preparation.ts";
 import { HostProcess, type ProcessEnd, type ProcessSpec } from "./process.ts";
-import { writeRecord } from "./records.ts";
 import type { ProcessFacts } from "./result.ts";
 import { Spool } from "./spool.ts";
 import type { Progress } from "./templates.ts";

@@ -5,13 +5,13 @@ import { join } from "node:path";
 import { orAborted } from "../abort/or-aborted.ts";
 import { adoptMachine } from "../drivers/adopt.ts";
 import { PyroError } from "../errors/error.ts";
+import { readRecord } from "../host/records.ts";
 import type { Launcher } from "../launcher/launcher.ts";
 import type { OutputOf, ParsedInputOf } from "../operations/table.ts";
 import { CLAIM_MS } from "../wire/protocol.ts";
 import { newVmId, VM_ID_PATTERN } from "../wire/vm-id.ts";
 import { DiskWatch } from "./disk-watch.ts";
 import { MicroVm } from "./microvm.ts";
-import { readRecord } from "./records.ts";
 import { DEFAULT_RESULT_BYTES, parseCursor, withOutput, withoutOutput } from "./result.ts";
 import { RUN_SCHEMA_VERSION, Run, type RunContext, type RunRecord, type RunRequest } from "./run.ts";
 

@@ -4,14 +4,23 @@ import { chmod, copyFile, mkdir, readdir, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Paths } from "../engine/paths.ts";
 import { PyroError } from "../errors/error.ts";
+import { syncPath, writeRecord } from "../host/records.ts";
 import { sha256File, sha256Text } from "./digest.ts";
 import { failBuild } from "./failure.ts";
 import { INITRAMFS_FORMAT, packInitramfs } from "./initramfs.ts";
 import { fetchKernel } from "./kernel.ts";
-import { type BootManifest, type KernelManifest, layout, SCHEMA_VERSION } from "./layout.ts";
+import {
+  type BootManifest,
+  bootManifest,
+  type KernelManifest,
+  kernelManifest,
+  layout,
+  readAs,
+  SCHEMA_VERSION,
+} from "./layout.ts";
 import type { OnProgress } from "./progress.ts";
 import { SharedWork } from "./shared.ts";
-import { publish, readJson, syncPath, writeSynced } from "./staging.ts";
+import { publish } from "./staging.ts";
 
 /** What a MachineSpec wants of the host, and what is inside. */
 export interface BootArtifacts {
@@ -103,7 +112,7 @@ export class Boot {
         await rm(kernel.directory, { recursive: true, force: true });
         throw new PyroError("HOST_IO_FAILED", "The stored kernel was damaged; it is fetched again at the next start.");
       }
-      await writeSynced(join(ready, "boot.json"), `${JSON.stringify(manifest, null, 2)}\n`);
+      await writeRecord(join(ready, "boot.json"), manifest);
       await publish(ready, directory, true);
     });
     const made = await checkedBoot(directory, signal);
@@ -117,8 +126,8 @@ export class Boot {
     const newestFirst = names.sort((a, b) => b.localeCompare(a, "en", { numeric: true }));
     for (const name of newestFirst) {
       const directory = join(layout.kernels(this.#paths), name);
-      const manifest = await readJson<KernelManifest>(join(directory, "kernel.json"));
-      if (manifest?.schema_version === SCHEMA_VERSION) return { directory, manifest };
+      const manifest = await readAs(kernelManifest, join(directory, "kernel.json"));
+      if (manifest !== undefined) return { directory, manifest };
     }
     return undefined;
   }
@@ -152,8 +161,8 @@ function keyOf(kernel: KernelManifest, guestdSha: string): string {
 
 /** What is in a directory of boot artifacts, when its bytes are what its record says. */
 async function checkedBoot(directory: string, signal: AbortSignal): Promise<BootArtifacts | undefined> {
-  const manifest = await readJson<BootManifest>(join(directory, "boot.json"));
-  if (manifest?.schema_version !== SCHEMA_VERSION) return undefined;
+  const manifest = await readAs(bootManifest, join(directory, "boot.json"));
+  if (manifest === undefined) return undefined;
   const kernel = { path: join(directory, "vmlinuz"), sha256: manifest.kernel_sha256 };
   const initramfs = { path: join(directory, "initramfs"), sha256: manifest.initramfs_sha256 };
   for (const file of [kernel, initramfs]) {

@@ -1,11 +1,21 @@
 // The images of a home and the names that stand for them, as they are on disk.
-import { chmod, mkdir, readdir, rename, stat } from "node:fs/promises";
+import { chmod, lstat, mkdir, readdir, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Paths } from "../engine/paths.ts";
 import { PyroError } from "../errors/error.ts";
+import { syncPath, writeRecord } from "../host/records.ts";
 import { sha256File } from "./digest.ts";
-import { type ImageManifest, type ImageSource, layout, type NameRecord, SCHEMA_VERSION } from "./layout.ts";
-import { publish, readJson, syncPath, writeRecord, writeSynced } from "./staging.ts";
+import {
+  type ImageManifest,
+  type ImageSource,
+  imageManifest,
+  layout,
+  type NameRecord,
+  nameRecord,
+  readAs,
+  SCHEMA_VERSION,
+} from "./layout.ts";
+import { publish } from "./staging.ts";
 
 export interface InstalledEnvironment {
   readonly environment: string;
@@ -32,21 +42,20 @@ export interface MadeImage {
 
 /** What a name stands for, or undefined when that is not there as it was written. */
 export async function findImage(paths: Paths, environment: string): Promise<EnvironmentFacts | undefined> {
-  const record = await readJson<NameRecord>(layout.name(paths, environment));
-  return record === undefined ? undefined : await imageOf(paths, environment, record);
+  const record = await readAs(nameRecord, layout.name(paths, environment));
+  return record?.environment === environment ? await imageOf(paths, record) : undefined;
 }
 
-async function imageOf(paths: Paths, environment: string, record: NameRecord): Promise<EnvironmentFacts | undefined> {
-  if (!isDigest(record.digest)) return undefined;
-  const directory = layout.image(paths, record.digest);
-  const manifest = await readJson<ImageManifest>(join(directory, "manifest.json"));
-  const imagePath = join(directory, "image.squashfs");
-  const image = await stat(imagePath).catch(() => undefined);
+async function imageOf(paths: Paths, record: NameRecord): Promise<EnvironmentFacts | undefined> {
+  const { environment, digest } = record;
+  const manifest = await manifestOf(paths, digest);
+  const imagePath = imageAt(paths, digest);
+  const image = await lstat(imagePath).catch(() => undefined);
   // An image that is not what was written is as good as none: it is made again.
-  if (manifest?.base_type !== "squashfs" || image?.size !== manifest.size_bytes) return undefined;
+  if (manifest === undefined || !image?.isFile() || image.size !== manifest.size_bytes) return undefined;
   return {
     environment,
-    digest: manifest.digest,
+    digest,
     size_bytes: manifest.size_bytes,
     imagePath,
     baseType: manifest.base_type,
@@ -56,25 +65,32 @@ async function imageOf(paths: Paths, environment: string, record: NameRecord): P
   };
 }
 
-/** All names there are records of, and what each stands for. */
+function imageAt(paths: Paths, digest: string): string {
+  return join(layout.image(paths, digest), "image.squashfs");
+}
+
+/** What is written of an image, if it is of this one. */
+async function manifestOf(paths: Paths, digest: string): Promise<ImageManifest | undefined> {
+  const manifest = await readAs(imageManifest, join(layout.image(paths, digest), "manifest.json"));
+  return manifest?.digest === digest ? manifest : undefined;
+}
+
+/** All names there are records of, and what each stands for. A record that lies elsewhere than its name says is none. */
 export async function readNames(paths: Paths): Promise<Map<string, EnvironmentFacts | undefined>> {
   const names = new Map<string, EnvironmentFacts | undefined>();
   for (const file of (await readdir(layout.names(paths)).catch(() => [])).sort()) {
     if (!file.endsWith(".json")) continue;
-    const record = await readJson<NameRecord>(join(layout.names(paths), file));
-    if (typeof record?.environment !== "string") continue;
-    names.set(record.environment, await imageOf(paths, record.environment, record));
+    const path = join(layout.names(paths), file);
+    const record = await readAs(nameRecord, path);
+    if (record === undefined || layout.name(paths, record.environment) !== path) continue;
+    names.set(record.environment, await imageOf(paths, record));
   }
   return names;
 }
 
 /** Digests of all images, whether a name stands for them or not. */
 export async function readDigests(paths: Paths): Promise<string[]> {
-  return (await readdir(layout.images(paths)).catch(() => [])).filter(isDigest).sort();
-}
-
-function isDigest(text: unknown): text is string {
-  return typeof text === "string" && /^[0-9a-f]{64}$/.test(text);
+  return (await readdir(layout.images(paths)).catch(() => [])).filter((name) => /^[0-9a-f]{64}$/.test(name)).sort();
 }
 
 /** Makes a directory in `staging` that holds the image as it will lie in its place; returns it with its manifest. */
@@ -101,7 +117,7 @@ export async function prepareImage(
     base_type: "squashfs",
     env: made.env,
   };
-  await writeSynced(join(directory, "manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`);
+  await writeRecord(join(directory, "manifest.json"), manifest);
   return { directory, manifest };
 }
 
@@ -118,7 +134,7 @@ export async function installImage(
   const { digest } = ready.manifest;
   const present = join(layout.image(paths, digest), "image.squashfs");
   const whole = (await sha256File(present).catch(() => undefined)) === digest;
-  const described = (await readJson<ImageManifest>(join(layout.image(paths, digest), "manifest.json"))) !== undefined;
+  const described = (await manifestOf(paths, digest)) !== undefined;
   if (!whole || !described) await publish(ready.directory, layout.image(paths, digest), true);
   const record: NameRecord = {
     schema_version: SCHEMA_VERSION,
@@ -128,6 +144,7 @@ export async function installImage(
     source: made.source,
     pulled_at: new Date().toISOString(),
   };
+  await mkdir(layout.names(paths), { recursive: true, mode: 0o711 });
   await writeRecord(layout.name(paths, environment), record);
   const installed = await findImage(paths, environment);
   if (!installed) throw new PyroError("HOST_IO_FAILED", "The environment was stored but cannot be read back.");

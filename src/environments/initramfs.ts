@@ -2,8 +2,8 @@
 import { chmod, copyFile, mkdir, readdir, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { PyroError } from "../errors/error.ts";
+import { syncPath } from "../host/records.ts";
 import { runProgram } from "../host/spawn.ts";
-import { syncPath } from "./staging.ts";
 
 /** Part of the key of boot artifacts: raised when the layout of the initramfs changes. */
 export const INITRAMFS_FORMAT = 1;

@@ -2,13 +2,13 @@
 import { copyFile, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { PyroError } from "../errors/error.ts";
+import { syncPath, writeRecord } from "../host/records.ts";
 import { runProgram } from "../host/spawn.ts";
 import { type Apt, openApt } from "./apt.ts";
 import { sha256File } from "./digest.ts";
 import { type KernelManifest, SCHEMA_VERSION } from "./layout.ts";
 import { dependenciesOf, GUEST_MODULES, loadOrder, moduleName, parseBuiltin } from "./modules.ts";
 import type { OnProgress } from "./progress.ts";
-import { syncPath, writeSynced } from "./staging.ts";
 
 const META_PACKAGE = "linux-image-cloud-amd64";
 const CODENAME = "bookworm";
@@ -50,7 +50,7 @@ export async function fetchKernel(
     release,
     vmlinuz_sha256: await sha256File(vmlinuz, signal),
   };
-  await writeSynced(join(directory, "kernel.json"), `${JSON.stringify(manifest, null, 2)}\n`);
+  await writeRecord(join(directory, "kernel.json"), manifest);
   for (const path of [vmlinuz, join(modules, "order"), modules]) await syncPath(path);
   return { directory, manifest };
 }

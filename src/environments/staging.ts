@@ -1,8 +1,9 @@
 // Directories in which things are built before they are renamed into place, and the removal of those that dead
 // builders left.
 import { randomBytes } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { readRecord, syncPath, writeRecord } from "../host/records.ts";
 import { stagingPrefix } from "./layout.ts";
 
 interface Owner {
@@ -22,7 +23,7 @@ export async function withStaging<T>(parent: string, work: (directory: string) =
   own.add(directory);
   try {
     await mkdir(directory, { mode: 0o711 });
-    await writeSynced(join(directory, "owner.json"), JSON.stringify(await identityOf(process.pid)));
+    await writeRecord(join(directory, "owner.json"), await identityOf(process.pid));
     return await work(directory);
   } finally {
     await rm(directory, { recursive: true, force: true });
@@ -47,15 +48,11 @@ export async function staleStaging(parent: string): Promise<string[]> {
 }
 
 async function ownerLives(directory: string): Promise<boolean> {
-  let owner: Owner;
-  try {
-    owner = JSON.parse(await readFile(join(directory, "owner.json"), "utf8")) as Owner;
-  } catch {
-    // Half made or half removed.
-    return false;
-  }
-  const now = await identityOf(owner.pid);
-  return now !== undefined && now.start_time === owner.start_time && now.boot_id === owner.boot_id;
+  // What cannot be read was half made or half removed.
+  const owner = await readRecord<Partial<Owner>>(join(directory, "owner.json")).catch(() => undefined);
+  if (!Number.isSafeInteger(owner?.pid)) return false;
+  const now = await identityOf(Number(owner?.pid));
+  return now !== undefined && now.start_time === owner?.start_time && now.boot_id === owner.boot_id;
 }
 
 async function identityOf(pid: number): Promise<Owner | undefined> {
@@ -70,41 +67,6 @@ async function identityOf(pid: number): Promise<Owner | undefined> {
     return start === undefined ? undefined : { pid, start_time: start, boot_id: boot };
   } catch {
     return undefined;
-  }
-}
-
-/** Writes a file and syncs it. */
-export async function writeSynced(path: string, data: string): Promise<void> {
-  const file = await open(path, "w", 0o600);
-  try {
-    await file.writeFile(data);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
-
-/** Writes a record beside `path`, syncs it and renames it into place. */
-export async function writeRecord(path: string, record: unknown): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o711 });
-  const beside = `${path}.${randomBytes(4).toString("hex")}.new`;
-  try {
-    await writeSynced(beside, `${JSON.stringify(record, null, 2)}\n`);
-    await rename(beside, path);
-  } catch (error) {
-    await rm(beside, { force: true });
-    throw error;
-  }
-  await syncPath(dirname(path));
-}
-
-/** Syncs one file or directory. */
-export async function syncPath(path: string): Promise<void> {
-  const handle = await open(path, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
 
@@ -123,14 +85,4 @@ export async function publish(from: string, to: string, replace = false): Promis
     if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
   }
   await syncPath(dirname(to));
-}
-
-/** A record, or undefined when it is missing or no JSON object. */
-export async function readJson<T extends object>(path: string): Promise<T | undefined> {
-  try {
-    const value: unknown = JSON.parse(await readFile(path, "utf8"));
-    return typeof value === "object" && value !== null ? (value as T) : undefined;
-  } catch {
-    return undefined;
-  }
 }

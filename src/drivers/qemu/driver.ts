@@ -23,7 +23,7 @@ import { type CommandLine, PORTS, prepareCommand, restoreCommand, SHAPE_VERSION,
 import { QemuMachine } from "./machine.ts";
 import { Qmp } from "./qmp.ts";
 import { openToAll } from "./socket.ts";
-import { checkTemplate, digestOf, filesOf, writeRecord } from "./template.ts";
+import { checkTemplate, digestOf, filesOf, recordTemplate } from "./template.ts";
 
 /** A cold boot under TCG takes 4 to 7 s, several times that on a loaded machine. */
 const BOOT_MS = 90_000;
@@ -93,7 +93,7 @@ export class QemuDriver implements Driver {
           calls.sealMemory({ templateId, savePath: filesOf(directory).memory }, options),
         );
         sealed = true;
-        await writeRecord(directory, {
+        await recordTemplate(directory, {
           key,
           state_sha256: digestOf(state),
           memory_sha256: memory.sha256,

@@ -1,7 +1,8 @@
 // A QEMU template on disk: what was written at the freeze, and whether it is still that.
 import { createHash } from "node:crypto";
-import { readFile, stat, writeFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { readRecord, writeRecord } from "../../host/records.ts";
 import { TemplateDamaged } from "../driver.ts";
 
 const SCHEMA_VERSION = 1;
@@ -29,11 +30,8 @@ export function filesOf(directory: string): TemplateFiles {
   };
 }
 
-export async function writeRecord(directory: string, record: Omit<TemplateRecord, "schema_version">): Promise<void> {
-  await writeFile(
-    filesOf(directory).record,
-    `${JSON.stringify({ schema_version: SCHEMA_VERSION, ...record }, null, 2)}\n`,
-  );
+export async function recordTemplate(directory: string, record: Omit<TemplateRecord, "schema_version">): Promise<void> {
+  await writeRecord(filesOf(directory).record, { schema_version: SCHEMA_VERSION, ...record });
 }
 
 export function digestOf(state: Uint8Array): string {
@@ -44,7 +42,8 @@ export function digestOf(state: Uint8Array): string {
 export async function checkTemplate(directory: string, key: string): Promise<TemplateRecord> {
   const files = filesOf(directory);
   try {
-    const record = JSON.parse(await readFile(files.record, "utf8")) as TemplateRecord;
+    const record = await readRecord<TemplateRecord>(files.record);
+    if (record == null) throw new Error("it has no record");
     if (record.schema_version !== SCHEMA_VERSION || record.key !== key) throw new Error("it is of another make");
     if (digestOf(await readFile(files.state)) !== record.state_sha256) throw new Error("its device state has changed");
     if ((await stat(files.memory)).size !== record.memory_bytes) throw new Error("its memory has another size");

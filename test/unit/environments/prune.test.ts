@@ -145,7 +145,8 @@ test("superseded kernels and boot files, what dead builders left, logs; not what
     [places.oldKernel, "6.1.9-1"],
     [places.kernel, "6.1.10-1"],
   ] as const) {
-    await writeFile(join(directory, "kernel.json"), JSON.stringify({ schema_version: 1, version }));
+    const named = { package: "linux-image", version, release: version, vmlinuz_sha256: "00".repeat(32) };
+    await writeFile(join(directory, "kernel.json"), JSON.stringify({ schema_version: 1, ...named }));
   }
   await mkdir(layout.logs(here.paths), { recursive: true });
   await writeFile(layout.log(here.paths, "debian:12"), "log");

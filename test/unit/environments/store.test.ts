@@ -1,6 +1,6 @@
 // What is installed, as read from disk; damaged records; staging directories of dead builders.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -78,17 +78,52 @@ test("a damaged image, record or manifest counts as not installed", async (t) =>
   const store = storeAt(directory);
   const image = join(directory, "environments", "images", DIGEST);
   const name = join(directory, "environments", "names", "debian%3A12.json");
+  const record = { schema_version: 1, environment: "debian:12", digest: DIGEST };
+  const manifest = { ...record, size_bytes: 5, created_at: "2026-01-01T00:00:00Z", base_type: "squashfs", env: {} };
+  const oci = { kind: "oci", manifest_digest: "", index_digest: null, config_digest: "", platform: "", layers: [] };
   const damage: [string, string][] = [
     [join(image, "image.squashfs"), "1234"],
     [join(image, "manifest.json"), "{"],
+    // That of another image, of another make, and with what is no environment.
+    [join(image, "manifest.json"), JSON.stringify({ ...manifest, digest: "cd".repeat(32) })],
+    [join(image, "manifest.json"), JSON.stringify({ ...manifest, schema_version: 2 })],
+    [join(image, "manifest.json"), JSON.stringify({ ...manifest, env: { PATH: 1 } })],
     [name, "null"],
-    [name, JSON.stringify({ digest: "../../etc" })],
+    [name, JSON.stringify({ ...record, digest: "../../etc" })],
+    [name, JSON.stringify({ ...record, environment: "debian:12-base" })],
+    [name, JSON.stringify({ ...record, env: ["PATH=/bin"] })],
+    [name, JSON.stringify({ ...record, env: null })],
+    [name, JSON.stringify({ ...record, source: { ...oci, layers: null } })],
+    [name, JSON.stringify({ ...record, source: { kind: "elsewhere" } })],
   ];
   for (const [path, text] of damage) {
     await rm(join(directory, "environments"), { recursive: true, force: true });
     await install(directory);
     await writeFile(path, text);
-    assert.equal(await store.installed("debian:12"), undefined, path);
+    assert.equal(await store.installed("debian:12"), undefined, `${path}: ${text}`);
+    assert.equal((await store.list())[0]?.installed, false, `${path}: ${text}`);
+  }
+  // And none of these is damaged.
+  for (const [path, text] of [
+    [join(image, "manifest.json"), JSON.stringify(manifest)],
+    [name, JSON.stringify({ ...record, source: oci })],
+  ] as const) {
+    await rm(join(directory, "environments"), { recursive: true });
+    await install(directory);
+    await writeFile(path, text);
+    assert.equal((await store.installed("debian:12"))?.digest, DIGEST);
+  }
+});
+
+test("a pipe in the place of a record is none, and is not waited for", { timeout: 20_000 }, async (t) => {
+  const directory = await home(t);
+  const store = storeAt(directory);
+  for (const path of ["names/debian%3A12.json", `images/${DIGEST}/manifest.json`, `images/${DIGEST}/image.squashfs`]) {
+    await rm(join(directory, "environments"), { recursive: true, force: true });
+    await install(directory);
+    await rm(join(directory, "environments", path));
+    execFileSync("mkfifo", [join(directory, "environments", path)]);
+    assert.equal((await store.list())[0]?.installed, false, path);
   }
 });
 
@@ -134,6 +169,16 @@ test("staging directories of dead builders go, those of living ones and everythi
   const directory = await home(t);
   await mkdir(join(directory, "images"));
   await mkdir(join(directory, ".staging-half-made"));
+  for (const [name, text] of [
+    ["null", "null"],
+    ["number", "7"],
+    ["elsewhere", '{"pid":"self"}'],
+  ] as const) {
+    await mkdir(join(directory, `.staging-${name}`));
+    await writeFile(join(directory, `.staging-${name}`, "owner.json"), text);
+  }
+  await mkdir(join(directory, ".staging-pipe"));
+  execFileSync("mkfifo", [join(directory, ".staging-pipe", "owner.json")]);
   // A builder of the same pid that is not the one that wrote this: the start time differs.
   const child = spawn("sleep", ["60"]);
   t.after(() => child.kill());

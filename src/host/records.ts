@@ -1,7 +1,11 @@
-// Small JSON files that are always their old or their new self: written beside, fsynced, renamed.
+// Small JSON files that are always their old or their new self: written beside, fsynced, renamed. A leaf, for whoever
+// keeps records.
 import { randomBytes } from "node:crypto";
 import { constants, open, rename, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
+
+/** No record is as large. */
+const MAX_BYTES = 16 << 20;
 
 /**
  * Writes a record so that a crash of this program at any moment leaves the old or the new one; when `durable`, a crash
@@ -22,7 +26,7 @@ export async function writeRecord(path: string, value: unknown, { durable = true
     await unlink(beside).catch(() => {});
     throw error;
   }
-  if (durable) await syncDirectory(dirname(path));
+  if (durable) await syncPath(dirname(path));
 }
 
 /**
@@ -33,25 +37,30 @@ export async function readRecord<T>(path: string): Promise<T | undefined> {
   try {
     const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
-      if (!(await file.stat()).isFile()) throw new SyntaxError(`${path} is not a file`);
+      const found = await file.stat();
+      if (!found.isFile()) throw new SyntaxError(`${path} is not a file`);
+      if (found.size > MAX_BYTES) throw new SyntaxError(`${path} is too large for a record`);
       return JSON.parse(await file.readFile("utf8")) as T;
     } finally {
       await file.close();
     }
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
+    const { code = "" } = error as NodeJS.ErrnoException;
     if (code === "ENOENT") return undefined;
     if (code === "ENOTDIR" || code === "ELOOP")
       throw new SyntaxError(`${path} is below something that is no directory`);
+    // A socket, or a device that nothing drives.
+    if (code === "ENXIO" || code === "ENODEV") throw new SyntaxError(`${path} is not a file`);
     throw error;
   }
 }
 
-export async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, "r");
+/** Syncs one file or directory. */
+export async function syncPath(path: string): Promise<void> {
+  const handle = await open(path, "r");
   try {
-    await directory.sync();
+    await handle.sync();
   } finally {
-    await directory.close();
+    await handle.close();
   }
 }
