@@ -60,6 +60,8 @@ export async function openApt(codename: string, staging: string, signal?: AbortS
       aptPackage: "apt",
       deadlineMs: options.deadlineMs ?? 60_000,
       cwd: options.cwd,
+      // Its methods end with it: they read from it.
+      bound: true,
       signal,
     });
   };

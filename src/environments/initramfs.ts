@@ -43,7 +43,7 @@ export async function packInitramfs(
   const result = await runProgram(
     "cpio",
     ["--create", "--format=newc", "--reproducible", "--owner=+0:+0", "--quiet", `--file=${output}`],
-    { cwd: tree, input: `${names.join("\n")}\n`, aptPackage: "cpio", deadlineMs: 60_000, signal },
+    { cwd: tree, input: `${names.join("\n")}\n`, aptPackage: "cpio", deadlineMs: 60_000, bound: true, signal },
   );
   if (result.exitCode !== 0) {
     const code = /No space left on device/.test(result.tail) ? "HOST_DISK_FULL" : "ENVIRONMENT_BUILD_FAILED";

@@ -31,6 +31,7 @@ export async function fetchKernel(
   const result = await runProgram("dpkg-deb", ["-x", image.file, unpacked], {
     deadlineMs: 120_000,
     aptPackage: "dpkg",
+    bound: true,
     signal,
   });
   if (result.exitCode !== 0) throw failed("dpkg-deb could not unpack the kernel's package", result.tail);

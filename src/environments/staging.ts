@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { readRecord, syncPath, writeRecord } from "../host/records.ts";
+import { log } from "../log/log.ts";
 import { stagingPrefix } from "./layout.ts";
 
 interface Owner {
@@ -26,14 +27,24 @@ export async function withStaging<T>(parent: string, work: (directory: string) =
     await writeRecord(join(directory, "owner.json"), await identityOf(process.pid));
     return await work(directory);
   } finally {
-    await rm(directory, { recursive: true, force: true });
-    own.delete(directory);
+    try {
+      await rm(directory, { recursive: true, force: true });
+    } finally {
+      own.delete(directory);
+    }
   }
 }
 
-/** Removes the staging directories below `parent` whose builder lives no more. */
+/**
+ * Removes the staging directories below `parent` whose builder lives no more. One that cannot be removed, because a
+ * program of the dead builder is not quite quiet, stays for the next start: it is in nobody's way.
+ */
 export async function removeStale(parent: string): Promise<void> {
-  for (const directory of await staleStaging(parent)) await rm(directory, { recursive: true, force: true });
+  for (const directory of await staleStaging(parent)) {
+    await rm(directory, { recursive: true, force: true }).catch((error: Error) => {
+      log(`what a dead builder left cannot be removed yet: ${error.message}`, "warn");
+    });
+  }
 }
 
 /** The staging directories below `parent` whose builder lives no more. */

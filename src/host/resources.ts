@@ -26,7 +26,14 @@ export async function freeDiskMib(path: string): Promise<number> {
 
 /** Absolute path of a program on PATH, or undefined. Looks in the places of system programs too. */
 export async function findProgram(name: string): Promise<string | undefined> {
-  const places = [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/sbin", "/usr/bin", "/bin"];
+  const places = [
+    ...(process.env.PATH ?? "").split(delimiter),
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/sbin",
+    "/usr/bin",
+    "/bin",
+  ];
   for (const place of places) {
     if (!place.startsWith("/")) continue;
     const path = join(place, name);

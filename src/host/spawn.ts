@@ -1,6 +1,7 @@
 // Runs a program of the host to its end: arguments as a list, a deadline, cancellation, a bounded tail of its output.
 import { type ChildProcess, spawn } from "node:child_process";
 import { PyroError } from "../errors/error.ts";
+import { findProgram } from "./resources.ts";
 
 export interface RunOptions {
   /** Longest time it may take, ms; then its whole process group is ended. */
@@ -16,6 +17,11 @@ export interface RunOptions {
   readonly signal?: AbortSignal;
   /** Called with each whole line of stdout and stderr. */
   readonly onLine?: (line: string) => void;
+  /**
+   * The kernel kills it when this process dies, even of SIGKILL: for what writes where others will clean up. What it
+   * starts itself must end by its own end.
+   */
+  readonly bound?: boolean;
   /** Time between SIGTERM and SIGKILL when it has to be ended, ms; 0 (the default) kills at once. */
   readonly graceMs?: number;
 }
@@ -41,7 +47,12 @@ const TAIL_CHARACTERS = 16_384;
  */
 export async function runProgram(program: string, args: readonly string[], options: RunOptions): Promise<RunResult> {
   options.signal?.throwIfAborted();
-  const child = spawn(program, args, {
+  // setpriv would say in words of its own that there is no such program.
+  if (options.bound && (await findProgram(program)) === undefined) throw missing(program, options.aptPackage);
+  const [started, ...rest] = options.bound
+    ? ["setpriv", "--pdeathsig=KILL", "--", program, ...args]
+    : [program, ...args];
+  const child = spawn(started, rest, {
     cwd: options.cwd,
     env: { ...process.env, PATH: searchPath(), LC_ALL: "C", ...options.env },
     stdio: ["pipe", "pipe", "pipe"],
@@ -91,7 +102,8 @@ export async function runProgram(program: string, args: readonly string[], optio
     child.stdin.end(options.input ?? "");
 
     child.on("error", (error: NodeJS.ErrnoException) => {
-      settle(() => reject(error.code === "ENOENT" ? missing(program, options.aptPackage, error) : error));
+      const aptPackage = options.bound ? "util-linux" : options.aptPackage;
+      settle(() => reject(error.code === "ENOENT" ? missing(started, aptPackage, error) : error));
     });
     child.on("close", (exitCode, signal) => {
       // What it left behind in its group (a program that double-forked) goes with it.
@@ -122,7 +134,7 @@ function searchPath(): string {
   return path.join(":");
 }
 
-function missing(program: string, aptPackage: string, cause: unknown): PyroError {
+function missing(program: string, aptPackage: string, cause?: unknown): PyroError {
   return new PyroError("HOST_TOOL_MISSING", `The program ${program} is missing; the package ${aptPackage} holds it.`, {
     hint: `Install it: \`apt-get install ${aptPackage}\`.`,
     details: { program, apt_package: aptPackage },

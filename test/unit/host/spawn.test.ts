@@ -30,6 +30,15 @@ test("a missing program names its package", async () => {
   });
 });
 
+test("a bound program that is missing names its package, and one that is there runs as itself", async () => {
+  const bound = { ...options, bound: true };
+  await assert.rejects(
+    runProgram("no-such-program", [], bound),
+    (error) => error instanceof PyroError && error.code === "HOST_TOOL_MISSING" && error.details.apt_package === "dash",
+  );
+  assert.deepEqual((await runProgram("sh", ["-c", "exit 7"], bound)).exitCode, 7);
+});
+
 /** True while a process runs; one that only waits to be reaped does not. */
 function lives(pid: number): boolean {
   try {
