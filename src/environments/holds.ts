@@ -1,13 +1,9 @@
 // Which images are in use, so that none is removed under its user. In memory: whoever uses one across daemons keeps a
-// record of its own and registers who reads it.
-
-/** Tells the digests of the images that somebody uses, from records of its own. */
-export type DigestsInUse = () => Promise<Iterable<string>>;
+// record of its own, and holds it again before anything is removed.
 
 export class Holds {
   readonly #digests = new Map<string, number>();
   readonly #names = new Map<string, number>();
-  readonly #users: DigestsInUse[] = [];
   #last: Promise<unknown> = Promise.resolve();
 
   /** Holds an image until the function that is returned is called, once or more often. */
@@ -20,8 +16,8 @@ export class Holds {
     return count(this.#names, environment);
   }
 
-  register(users: DigestsInUse): void {
-    this.#users.push(users);
+  isHeld(digest: string): boolean {
+    return this.#digests.has(digest);
   }
 
   isWanted(environment: string): boolean {
@@ -31,15 +27,6 @@ export class Holds {
   /** Names that are being pulled or acquired. */
   wanted(): string[] {
     return [...this.#names.keys()];
-  }
-
-  /** All digests in use at this moment. */
-  async inUse(): Promise<ReadonlySet<string>> {
-    const used = new Set(this.#digests.keys());
-    for (const users of this.#users) for (const digest of await users()) used.add(digest);
-    // Those that were taken meanwhile.
-    for (const digest of this.#digests.keys()) used.add(digest);
-    return used;
   }
 
   /**

@@ -55,11 +55,10 @@ async function removeAll(
     await away(path, removed.length);
   };
   await holds.exclusively(async () => {
-    const used = await holds.inUse();
     const names = await readNames(paths);
     for (const digest of await readDigests(paths)) {
       const called = [...names].filter(([, facts]) => facts?.digest === digest).map(([environment]) => environment);
-      if (used.has(digest) || called.some((environment) => holds.isWanted(environment))) continue;
+      if (holds.isHeld(digest) || called.some((environment) => holds.isWanted(environment))) continue;
       if (called.length > 0 && !options.all) continue;
       for (const environment of options.dryRun ? [] : called) await rm(layout.name(paths, environment));
       await remove("image", layout.image(paths, digest), digest, called);

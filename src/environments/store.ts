@@ -6,7 +6,7 @@ import { installation } from "../host/installation.ts";
 import { Boot, type BootArtifacts } from "./boot.ts";
 import { buildRecipe } from "./build.ts";
 import { failBuild } from "./failure.ts";
-import { type DigestsInUse, Holds } from "./holds.ts";
+import { Holds } from "./holds.ts";
 import {
   type EnvironmentFacts,
   findImage,
@@ -23,7 +23,7 @@ import type { OnProgress } from "./progress.ts";
 import { type PruneOptions, prune, type RemovedThing } from "./prune.ts";
 import { RECIPES } from "./recipes.ts";
 import { SharedWork } from "./shared.ts";
-import { removeStale, withStaging } from "./staging.ts";
+import { withStaging } from "./staging.ts";
 
 export type { BootArtifacts } from "./boot.ts";
 export type { InstalledEnvironment } from "./images.ts";
@@ -54,7 +54,6 @@ export class EnvironmentStore {
   readonly #work = new SharedWork();
   readonly #holds = new Holds();
   readonly #boot: Boot;
-  #swept: Promise<void> | undefined;
 
   /**
    * `guestdPath`: the static binary that becomes /init. `imageProgram`: pyro-image. Only one process may build in a
@@ -98,12 +97,8 @@ export class EnvironmentStore {
         details: { environment: name.environment },
       });
     }
-    const inUse = facts !== undefined && (await this.#holds.inUse()).has(facts.digest);
+    const inUse = facts !== undefined && this.#holds.isHeld(facts.digest);
     return { name, facts, inUse };
-  }
-
-  isPulling(name: string): boolean {
-    return this.#work.has(`pull ${parseName(name).environment}`);
   }
 
   /**
@@ -163,11 +158,6 @@ export class EnvironmentStore {
     return this.#holds.hold(digest);
   }
 
-  /** Registers somebody who keeps records of the images in use; asked at every prune and inspect. */
-  registerUses(users: DigestsInUse): void {
-    this.#holds.register(users);
-  }
-
   /** Removes what nothing needs. Errors: HOST_IO_FAILED. */
   async prune(options: PruneOptions): Promise<RemovedThing[]> {
     try {
@@ -182,7 +172,6 @@ export class EnvironmentStore {
    * once per process. Errors: as pull.
    */
   async boot(onProgress: OnProgress = () => {}, signal?: AbortSignal): Promise<BootArtifacts> {
-    await this.#sweep();
     return await this.#boot.artifacts(onProgress, signal);
   }
 
@@ -215,15 +204,8 @@ export class EnvironmentStore {
     return fetched === undefined ? undefined : { path: fetched.image, env: fetched.env, source: fetched.source };
   }
 
-  async #stage<T>(work: (directory: string) => Promise<T>): Promise<T> {
-    await this.#sweep();
-    return await withStaging(this.#paths.environments, work);
-  }
-
-  /** Removes what an earlier daemon left half-made, once. */
-  async #sweep(): Promise<void> {
-    this.#swept ??= removeStale(this.#paths.environments);
-    await this.#swept;
+  #stage<T>(work: (directory: string) => Promise<T>): Promise<T> {
+    return withStaging(this.#paths.environments, work);
   }
 }
 

@@ -95,16 +95,6 @@ test("what is held stays until its last holder lets go, under every name it has"
   assert.deepEqual(await here.prune(true), [`image ${digest}`]);
 });
 
-test("records of others count: what they name is in use", async (t) => {
-  const here = await home(t);
-  const digest = await here.install("r.io/a:1", "x");
-  const used = new Set([digest]);
-  here.store.registerUses(async () => used);
-  assert.deepEqual(await here.prune(true), []);
-  used.clear();
-  assert.deepEqual(await here.prune(true), [`image ${digest}`]);
-});
-
 test("between finding an image and holding it nothing can remove it", async (t) => {
   const here = await home(t);
   let pruned = 0;

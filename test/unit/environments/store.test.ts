@@ -54,7 +54,6 @@ test("an empty home lists its recipes as not installed", async (t) => {
     })),
   );
   assert.equal(await store.installed("debian:12"), undefined);
-  assert.equal(store.isPulling("debian:12"), false);
 });
 
 test("an installed image is found, and a pull of it builds nothing", async (t) => {
