@@ -29,9 +29,16 @@ export const UNARY: { readonly [N in Unary]: UnaryHandler<N> } = {
   "env.list": (engine, input) => listEnvironments(engine, input),
   "env.inspect": (engine, { environment }) => inspectEnvironment(engine, environment),
   "env.prune": async (engine, { all, dry_run }) => {
-    const removed = await engine.environments.prune({ all, dryRun: dry_run });
-    // A microVM that lies ready keeps a removed image's blocks, and one that is asked for again is another.
-    if (!dry_run && removed.some(({ kind }) => kind === "image")) await engine.pool.drain();
+    let kept = dry_run;
+    let removed: Awaited<ReturnType<Engine["environments"]["prune"]>>;
+    try {
+      removed = await engine.environments.prune({ all, dryRun: dry_run });
+      kept ||= !removed.some(({ kind }) => kind === "image");
+    } finally {
+      // A microVM that lies ready keeps a removed image's blocks, and one that is asked for again is another. Images may
+      // have gone before it failed, too.
+      if (!kept) await engine.pool.drain();
+    }
     const reclaimed_bytes = removed.reduce((sum, { size_bytes }) => sum + size_bytes, 0);
     return { dry_run, removed, reclaimed_bytes };
   },

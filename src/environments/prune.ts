@@ -50,9 +50,12 @@ async function removeAll(
   away: (path: string, number: number) => Promise<void>,
 ): Promise<RemovedThing[]> {
   const removed: RemovedThing[] = [];
+  let number = 0;
   const remove: Remove = async (kind, path, name, environments = []) => {
-    removed.push({ kind, name, environments, size_bytes: await bytesOnDisk(path) });
-    await away(path, removed.length);
+    const size_bytes = await bytesOnDisk(path);
+    // Another prune, or whoever had it, was faster: it is theirs to tell of.
+    if (size_bytes === undefined || (await isGone(away(path, number++)))) return;
+    removed.push({ kind, name, environments, size_bytes });
   };
   await holds.exclusively(async () => {
     const names = await readNames(paths);
@@ -60,12 +63,15 @@ async function removeAll(
       const called = [...names].filter(([, facts]) => facts?.digest === digest).map(([environment]) => environment);
       if (holds.isHeld(digest) || called.some((environment) => holds.isWanted(environment))) continue;
       if (called.length > 0 && !options.all) continue;
-      for (const environment of options.dryRun ? [] : called) await rm(layout.name(paths, environment));
+      for (const environment of options.dryRun ? [] : called)
+        await rm(layout.name(paths, environment), { force: true });
       await remove("image", layout.image(paths, digest), digest, called);
     }
     // Names whose image is gone or damaged stand for nothing.
     for (const [environment, facts] of options.dryRun ? [] : names) {
-      if (facts === undefined && !holds.isWanted(environment)) await rm(layout.name(paths, environment));
+      if (facts === undefined && !holds.isWanted(environment)) {
+        await rm(layout.name(paths, environment), { force: true });
+      }
     }
   });
   for (const directory of await boot.superseded()) {
@@ -83,13 +89,24 @@ async function removeAll(
   return removed;
 }
 
-/** What a file or tree takes on the disk. */
-async function bytesOnDisk(path: string): Promise<number> {
+/** Whether what was to be moved away was not there any more. */
+async function isGone(moved: Promise<void>): Promise<boolean> {
+  return await moved.then(
+    () => false,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") return true;
+      throw error;
+    },
+  );
+}
+
+/** What a file or tree takes on the disk; undefined when there is none. */
+async function bytesOnDisk(path: string): Promise<number | undefined> {
   const found = await lstat(path).catch(() => undefined);
-  if (found === undefined) return 0;
+  if (found === undefined) return undefined;
   let bytes = found.blocks * 512;
   if (found.isDirectory()) {
-    for (const name of await readdir(path).catch(() => [])) bytes += await bytesOnDisk(join(path, name));
+    for (const name of await readdir(path).catch(() => [])) bytes += (await bytesOnDisk(join(path, name))) ?? 0;
   }
   return bytes;
 }

@@ -1,7 +1,7 @@
 // What prune removes, and what it never does: images that somebody holds, in whichever order things happen.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { access, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { access, mkdir, mkdtemp, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -158,4 +158,31 @@ test("a name whose image is damaged goes with it; a reference longer than a file
   assert.deepEqual(await here.prune(false), [`image ${digest}`]);
   assert.deepEqual(await here.store.installed("r.io/a:1"), undefined);
   assert.equal((await here.store.installed(long))?.environment, long);
+});
+
+test("two at once remove everything once, and neither fails", async (t) => {
+  const here = await home(t);
+  for (let round = 0; round < 20; round++) {
+    const images = [];
+    for (let n = 0; n < 5; n++) images.push(`image ${await here.install("r.io/a:1", `${round} ${n}`)}`);
+    const others = [];
+    await mkdir(layout.logs(here.paths), { recursive: true });
+    for (let n = 0; n < 20; n++) {
+      await writeFile(layout.log(here.paths, `log${n}`), "log");
+      await mkdir(join(here.paths.environments, `.staging-${n}`));
+      others.push(`log log${n}.log`, `staging .staging-${n}`);
+    }
+    const removed = await Promise.all([here.prune(true), here.prune(true)]);
+    assert.deepEqual(removed.flat().sort(), [...images, ...others].sort());
+  }
+});
+
+test("a record in the place of another's is nobody's: nothing fails on it", async (t) => {
+  const here = await home(t);
+  const digest = await here.install("r.io/a:1", "x");
+  const stray = join(layout.names(here.paths), "stray.json");
+  await rename(layout.name(here.paths, "r.io/a:1"), stray);
+  assert.ok((await here.store.list()).every(({ environment }) => environment !== "r.io/a:1"));
+  assert.deepEqual(await here.prune(true), [`image ${digest}`]);
+  assert.deepEqual(await here.prune(true), []);
 });
