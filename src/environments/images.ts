@@ -5,6 +5,7 @@ import type { Paths } from "../engine/paths.ts";
 import { PyroError } from "../errors/error.ts";
 import { syncPath, writeRecord } from "../host/records.ts";
 import { sha256File } from "./digest.ts";
+import type { Holds } from "./holds.ts";
 import {
   type ImageManifest,
   type ImageSource,
@@ -123,19 +124,16 @@ export async function prepareImage(
 
 /**
  * Puts a prepared image in its place and gives it its name. One that is there already, whole, stays: microVMs may be
- * starting from it. Errors: HOST_IO_FAILED.
+ * starting from it. Errors: HOST_IO_FAILED; the reason of `signal`.
  */
 export async function installImage(
-  paths: Paths,
+  { paths, holds }: { readonly paths: Paths; readonly holds: Holds },
   environment: string,
   made: MadeImage,
   ready: { readonly directory: string; readonly manifest: ImageManifest },
+  signal: AbortSignal,
 ): Promise<InstalledEnvironment> {
   const { digest } = ready.manifest;
-  const present = join(layout.image(paths, digest), "image.squashfs");
-  const whole = (await sha256File(present).catch(() => undefined)) === digest;
-  const described = (await manifestOf(paths, digest)) !== undefined;
-  if (!whole || !described) await publish(ready.directory, layout.image(paths, digest), true);
   const record: NameRecord = {
     schema_version: SCHEMA_VERSION,
     environment,
@@ -144,9 +142,47 @@ export async function installImage(
     source: made.source,
     pulled_at: new Date().toISOString(),
   };
-  await mkdir(layout.names(paths), { recursive: true, mode: 0o711 });
-  await writeRecord(layout.name(paths, environment), record);
-  const installed = await findImage(paths, environment);
-  if (!installed) throw new PyroError("HOST_IO_FAILED", "The environment was stored but cannot be read back.");
-  return installed;
+  // Looking at all of an image takes its time: held it stays, and others need not wait for it.
+  const release = holds.hold(digest);
+  try {
+    const present = await lookAt(paths, ready.manifest, signal);
+    signal.throwIfAborted();
+    return await holds.exclusively(async () => {
+      const now = await fileAt(imageAt(paths, digest));
+      // Another than the one that was looked at is one that somebody has put there since, whole.
+      const stays = now !== undefined && (now.identity !== present.identity || present.whole);
+      if (!stays) await publish(ready.directory, layout.image(paths, digest), true);
+      await mkdir(layout.names(paths), { recursive: true, mode: 0o711 });
+      await writeRecord(layout.name(paths, environment), record);
+      const installed = await findImage(paths, environment);
+      if (!installed) throw new PyroError("HOST_IO_FAILED", "The environment was stored but cannot be read back.");
+      return installed;
+    });
+  } finally {
+    release();
+  }
+}
+
+/** Which file lies in the place of an image, and whether it and its manifest are what they should be. */
+async function lookAt(
+  paths: Paths,
+  { digest, size_bytes }: ImageManifest,
+  signal: AbortSignal,
+): Promise<{ identity: string | undefined; whole: boolean }> {
+  const path = imageAt(paths, digest);
+  const found = await fileAt(path);
+  if (found?.size !== size_bytes || (await manifestOf(paths, digest)) === undefined) {
+    return { identity: found?.identity, whole: false };
+  }
+  const actual = await sha256File(path, signal).catch(() => undefined);
+  return { identity: found.identity, whole: actual === digest };
+}
+
+async function fileAt(path: string): Promise<{ identity: string; size: number | undefined } | undefined> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found === undefined) return undefined;
+  return {
+    identity: `${found.dev}:${found.ino}:${found.mtimeMs}:${found.ctimeMs}`,
+    size: found.isFile() ? found.size : undefined,
+  };
 }

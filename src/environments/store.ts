@@ -186,7 +186,8 @@ export class EnvironmentStore {
       onProgress({ stage: "image", message: "Storing the image", fraction: 0.98 });
       const ready = await prepareImage(environment, made, staging, signal);
       signal.throwIfAborted();
-      const installed = await this.#holds.exclusively(() => installImage(this.#paths, environment, made, ready));
+      const home = { paths: this.#paths, holds: this.#holds };
+      const installed = await installImage(home, environment, made, ready, signal);
       onProgress({ stage: "image", message: `${environment} is ready`, fraction: 1 });
       return installed;
     });
