@@ -21,6 +21,7 @@ const [layerDigest = "", layerBytes = Buffer.alloc(0)] =
 const [configDigest = "", configBytes = Buffer.alloc(0)] =
   [...image.blobs].find(([, data]) => data.length < 100_000) ?? [];
 const arm: Image = makeIndex([{ image, architecture: "arm64" }]);
+const variable: Image = makeImage([layer], { env: [`HUGE=${"x".repeat(200_000)}`] });
 const LOGIN = `Basic ${Buffer.from("somebody:secret").toString("base64")}`;
 
 function changed(data: Buffer): Buffer {
@@ -150,6 +151,15 @@ const WAYS: Readonly<Record<string, readonly [Misbehave, code: string, says: Reg
     }),
     "ENVIRONMENT_UNSUPPORTED",
     /helm/,
+  ],
+  "huge-variable": [
+    (kind, reference, response) => {
+      if (kind === "manifests") serveManifest(response, variable);
+      else if (kind === "blobs") response.end(variable.blobs.get(reference));
+      return kind !== "";
+    },
+    "ENVIRONMENT_UNSUPPORTED",
+    /its variable "HUGE" has 200006 bytes/,
   ],
   "huge-layer": [
     manifestWith((manifest) => {

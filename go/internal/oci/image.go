@@ -20,6 +20,11 @@ const (
 	platformArchitecture = "amd64"
 	maxLayers            = 256
 	maxFetchedBytes      = 16 << 30
+	// maxVariableBytes is Linux's bound for one string of an environment, its zero byte counted (MAX_ARG_STRLEN).
+	maxVariableBytes = 128 << 10
+	// maxEnvBytes is half of what Linux gives a process for arguments and environment together: every process of the
+	// image has the variables, and a command and variables of its own beside them.
+	maxEnvBytes = 1 << 20
 )
 
 // Platform is the only one that is looked for.
@@ -197,6 +202,9 @@ func (i *Image) read(ctx context.Context, document []byte) error {
 	if config.OS != "" && config.OS != platformOS || config.Architecture != "" && config.Architecture != platformArchitecture {
 		return fail(PlatformMissing, "it is an image for %.40s/%.40s, not for %s", config.OS, config.Architecture, Platform)
 	}
+	if err := checkEnv(config.Config.Env); err != nil {
+		return err
+	}
 	if len(manifest.Layers) != len(config.RootFS.DiffIDs) {
 		return fail(Damaged, "the manifest has %d layers, the configuration %d", len(manifest.Layers), len(config.RootFS.DiffIDs))
 	}
@@ -220,5 +228,22 @@ func (i *Image) read(ctx context.Context, document []byte) error {
 		i.Layers = append(i.Layers, Layer{layer, config.RootFS.DiffIDs[n]})
 	}
 	i.Config, i.Env = manifest.Config.Digest, config.Config.Env
+	return nil
+}
+
+// checkEnv refuses variables with which no process could be started.
+func checkEnv(env []string) error {
+	const pointer = 8
+	total := 0
+	for _, variable := range env {
+		size := len(variable) + 1
+		if total += size + pointer; size > maxVariableBytes {
+			variableName, _, _ := strings.Cut(variable, "=")
+			return fail(Unsupported, "its variable %.100q has %d bytes; a process can have %d in one", variableName, size, maxVariableBytes)
+		}
+	}
+	if total > maxEnvBytes {
+		return fail(Unsupported, "its variables have %d bytes; at most %d are taken", total, maxEnvBytes)
+	}
 	return nil
 }

@@ -170,3 +170,23 @@ func TestKindOf(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckEnv(t *testing.T) {
+	of := func(count, bytes int) []string {
+		env := make([]string, count)
+		for n := range env {
+			env[n] = "A=" + strings.Repeat("x", bytes-3)
+		}
+		return env
+	}
+	for _, env := range [][]string{nil, of(1, maxVariableBytes), of(7, maxVariableBytes), of(maxEnvBytes/24, 16)} {
+		if err := checkEnv(env); err != nil {
+			t.Errorf("%d variables: %v", len(env), err)
+		}
+	}
+	for _, env := range [][]string{of(1, maxVariableBytes+1), of(8, maxVariableBytes), of(maxEnvBytes/24+1, 16)} {
+		if err := checkEnv(env); err == nil || AsFailure(err).Kind != Unsupported {
+			t.Errorf("%d variables: %v", len(env), err)
+		}
+	}
+}
