@@ -148,11 +148,12 @@ async function contextOf({ json = false, quiet = false, verbose = false }: Parti
  * printed the status is all there is.
  */
 async function printError(thrown: unknown, { words, json, verbose }: Line): Promise<number> {
-  const [{ PyroError }, { CODES }, { rowNamed }, { withHintFor }] = await Promise.all([
+  const [{ PyroError }, { CODES }, { rowNamed }, { withHintFor }, { printable, printableLines }] = await Promise.all([
     import("../errors/error.ts"),
     import("../errors/codes.ts"),
     import("./program.ts"),
     import("./usage.ts"),
+    import("../text/printable.ts"),
   ]);
   const path = ["pyro", ...(rowNamed(words)?.shape.path ?? [])].join(" ");
   const error = withHintFor(
@@ -170,14 +171,15 @@ async function printError(thrown: unknown, { words, json, verbose }: Line): Prom
     ));
   try {
     if (!document) {
-      await writeAll(STDERR, `pyro: ${error.message}\n      ${error.hint}\n`);
+      await writeAll(STDERR, `pyro: ${printable(error.message)}\n      ${printable(error.hint)}\n`);
       const shown = typeof error.details.log_tail === "string" ? error.details.log_tail.trimEnd() : "";
-      if (shown !== "") await writeAll(STDERR, `${shown.replace(/^/gm, "    | ")}\n`);
+      if (shown !== "") await writeAll(STDERR, `${printableLines(shown).replace(/^/gm, "    | ")}\n`);
     }
     if (verbose) {
-      if (!document) await writeAll(STDERR, `${JSON.stringify({ code: error.code, details: error.details })}\n`);
+      if (!document)
+        await writeAll(STDERR, `${printable(JSON.stringify({ code: error.code, details: error.details }))}\n`);
       const cause = error.cause instanceof Error ? `caused by ${error.cause.stack}\n` : "";
-      await writeAll(STDERR, `${error.stack ?? ""}\n${cause}`);
+      await writeAll(STDERR, printableLines(`${error.stack ?? ""}\n${cause}`));
     }
   } catch {
     // Nobody hears us.

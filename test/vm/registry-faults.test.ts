@@ -108,6 +108,14 @@ const WAYS: Readonly<Record<string, readonly [Misbehave, code: string, says: Reg
     /login/,
   ],
   forbidden: [onManifest((response) => void response.writeHead(403).end("no")), "REGISTRY_UNAUTHORIZED", /refused/],
+  "speaks-to-terminals": [
+    onManifest((response) => {
+      const errors = [{ code: "\u001b]0;owned\u0007\u202e\nforged" }];
+      response.writeHead(403, { "content-type": "application/json" }).end(JSON.stringify({ errors }));
+    }),
+    "REGISTRY_UNAUTHORIZED",
+    /refused .*\(\\x1b\]0;owned\\x07\\u202e\\nforged\)/,
+  ],
   "redirects-for-ever": [
     (kind, reference, response) => {
       if (kind !== "blobs") return false;

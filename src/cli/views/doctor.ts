@@ -1,5 +1,6 @@
 // The doctor's findings for a person: each check with its way out, then what will be used.
 import type { OutputOf } from "../../operations/table.ts";
+import { printableLines } from "../../text/printable.ts";
 import type { Shown } from "./view.ts";
 
 const MARKS = { ok: "ok  ", warning: "warn", failed: "FAIL" } as const;
@@ -9,8 +10,8 @@ export function doctorView(output: OutputOf<"doctor">): Shown {
   const width = Math.max(0, ...output.checks.map(({ name }) => name.length));
   const lines: string[] = [];
   for (const { name, status, message, fix } of output.checks) {
-    lines.push(`${coloured(MARKS[status], COLOURS[status])}  ${name.padEnd(width)}  ${message}`);
-    if (fix !== null) lines.push(`${" ".repeat(width + 8)}${coloured("->", 36)} ${fix}`);
+    lines.push(`${coloured(MARKS[status], COLOURS[status])}  ${name.padEnd(width)}  ${printableLines(message)}`);
+    if (fix !== null) lines.push(`${" ".repeat(width + 8)}${coloured("->", 36)} ${printableLines(fix)}`);
   }
   lines.push("");
   lines.push(`Driver       ${output.driver}, ${output.acceleration ?? "no acceleration known"}`);
@@ -18,7 +19,7 @@ export function doctorView(output: OutputOf<"doctor">): Shown {
   if (output.probe !== null) {
     const { ok, boot_ms, message } = output.probe;
     lines.push(
-      `Probe guest  ${ok ? `booted${boot_ms === null ? "" : ` in ${boot_ms} ms`}` : "did not boot"}: ${message}`,
+      `Probe guest  ${ok ? `booted${boot_ms === null ? "" : ` in ${boot_ms} ms`}` : "did not boot"}: ${printableLines(message)}`,
     );
   }
   lines.push("");

@@ -1,5 +1,6 @@
 // Environments for a person.
 import type { OutputOf } from "../../operations/table.ts";
+import { printable } from "../../text/printable.ts";
 import { table } from "./table.ts";
 import type { Shown } from "./view.ts";
 
@@ -16,7 +17,7 @@ export function envListView({ environments, next_cursor }: OutputOf<"env.list">)
 
 export function envPullView({ environment, size_bytes }: OutputOf<"env.pull">): Shown {
   const size = size_bytes === null ? "" : ` (${sizeOf(size_bytes)})`;
-  return { stdout: `${environment} is installed${size}.\n` };
+  return { stdout: `${printable(environment)} is installed${size}.\n` };
 }
 
 export function envInspectView(shown: OutputOf<"env.inspect">): Shown {
@@ -37,7 +38,7 @@ export function envInspectView(shown: OutputOf<"env.inspect">): Shown {
   for (const [index, [name, value]] of Object.entries(shown.env).entries()) {
     facts.push([index === 0 ? "Variables" : "", `${name}=${value}`]);
   }
-  return { stdout: facts.map(([name, value]) => `${name.padEnd(11)}  ${value}\n`).join("") };
+  return { stdout: facts.map(([name, value]) => `${name.padEnd(11)}  ${printable(value)}\n`).join("") };
 }
 
 const KINDS = {
