@@ -5,7 +5,6 @@ import { join } from "node:path";
 import type { ErrorCode } from "../errors/codes.ts";
 import { PyroError } from "../errors/error.ts";
 import { runProgram } from "../host/spawn.ts";
-import { printable } from "../text/printable.ts";
 import type { ImageSource } from "./layout.ts";
 import type { OnProgress } from "./progress.ts";
 import { squash } from "./squashfs.ts";
@@ -108,10 +107,7 @@ async function fetch(reference: string, directory: string, options: FetchOptions
       const told = parse(line);
       if (told === undefined) strange.push(line);
       else if (told.type === "progress") onProgress(progressOf(reference, told));
-      else if (told.type === "failed") {
-        // A part of it are the registry's own words.
-        failure = { kind: String(told.kind), message: printable(String(told.message)) };
-      }
+      else if (told.type === "failed") failure = { kind: String(told.kind), message: String(told.message) };
     },
   });
   if (run.exitCode === 0 && failure === undefined) return;

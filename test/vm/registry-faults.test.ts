@@ -114,7 +114,7 @@ const WAYS: Readonly<Record<string, readonly [Misbehave, code: string, says: Reg
       response.writeHead(403, { "content-type": "application/json" }).end(JSON.stringify({ errors }));
     }),
     "REGISTRY_UNAUTHORIZED",
-    /refused .*\(\\x1b\]0;owned\\x07\\u202e\\nforged\)/,
+    /refused .*\( \]0;owned {3}forged\)/,
   ],
   "redirects-for-ever": [
     (kind, reference, response) => {

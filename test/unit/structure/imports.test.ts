@@ -36,7 +36,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "operations",
     "wire",
   ],
-  environments: ["abort", "engine/paths.ts", "errors", "host", "log", "text"],
+  environments: ["abort", "engine/paths.ts", "errors", "host", "log"],
   drivers: ["errors", "guest", "host", "launcher"],
   guest: ["abort", "errors", "gen", "rpc"],
   launcher: ["errors", "gen", "rpc"],
