@@ -25,7 +25,17 @@ export function usageError({ error, command }: Stopped): PyroError {
   if (error.code === "commander.help") {
     return new PyroError("INVALID_INPUT", `${path} needs a command: ${names.join(", ")}.`, { hint: hintFor(path) });
   }
-  return new PyroError("INVALID_INPUT", asSentence(error.message), { hint: hintFor(path) });
+  const sentence = asSentence(error.message);
+  const message = sentence.endsWith("?") ? sentence : `${sentence}${begunOption(error.message, command)}`;
+  return new PyroError("INVALID_INPUT", message, { hint: hintFor(path) });
+}
+
+/** The parser looks for slips of the finger; one who typed an option's beginning meant that option. */
+function begunOption(message: string, command: Command): string {
+  const typed = /unknown option '(--[\w-]{2,})'/.exec(message)?.[1];
+  if (typed === undefined) return "";
+  const begun = command.options.flatMap(({ long }) => (long?.startsWith(typed) ? [long] : []));
+  return begun.length > 0 ? ` Did you mean ${begun.join(" or ")}?` : "";
 }
 
 /** An error whose hint is the general one gets that of its command. */
