@@ -35,6 +35,11 @@ function machineProcesses(): Map<string, string> {
   return processes((_, command) => NAMES.test(command.slice(command.lastIndexOf("/") + 1)));
 }
 
+/** Pids of the processes that were given the run's directory, above all daemons of homes in it. */
+export function pidsNaming(scratch: string): number[] {
+  return [...processesNaming(scratch).keys()].map((identity) => Number(identity.split("@")[0]));
+}
+
 /** Processes that were given the run's directory, in their arguments, environment or as their directory. */
 function processesNaming(scratch: string): Map<string, string> {
   return processes((pid) => {

@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { type Before, leftovers, snapshot } from "./leftovers.ts";
+import { type Before, leftovers, pidsNaming, snapshot } from "./leftovers.ts";
 import type { Tally } from "./tally.ts";
 
 export class Scratch {
@@ -31,11 +31,7 @@ export class Scratch {
       delete process.env[name];
     }
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
-      process.on(signal, () => {
-        this.#stopDaemon();
-        this.close();
-        process.exit(130);
-      });
+      process.once(signal, () => void this.#interrupted());
     }
   }
 
@@ -57,6 +53,25 @@ export class Scratch {
       durationMs: performance.now() - begin,
       text: problems.join("\n"),
     });
+  }
+
+  /** Tests that were cut off leave daemons in homes of their own; told to stop they end their microVMs. */
+  async #interrupted(): Promise<void> {
+    this.#stopDaemon();
+    for (let attempt = 0; attempt < 50; attempt++) {
+      const pids = pidsNaming(this.#directory);
+      if (pids.length === 0) break;
+      for (const pid of pids) {
+        try {
+          process.kill(pid, "SIGTERM");
+        } catch {
+          // It has just ended.
+        }
+      }
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    this.close();
+    process.exit(130);
   }
 
   close(): void {
