@@ -16,12 +16,13 @@ export async function idle(count: number): Promise<Row[]> {
   const engine = await Engine.open(paths, { driver: "auto", unconfined: false, poolSize: count, templateLimit: 8 });
   try {
     const shape = { environment: "debian:12", vcpuCount: 1, memMib: 1024, diskMib: 16_384 };
-    const begun = engine.pool.begin();
-    begun(await engine.preparation.prepare(shape, () => {}, AbortSignal.timeout(600_000)));
+    const prepared = await engine.preparation.prepare(shape, () => {}, AbortSignal.timeout(600_000));
     const deadline = Date.now() + FILL_MS;
     while (engine.pool.ready < count) {
       if (Date.now() > deadline) throw new Error(`only ${engine.pool.ready} of ${count} microVMs came up`);
-      await sleep(250);
+      // After starts that failed a pool rests until somebody wants one again.
+      engine.pool.begin()(prepared);
+      await sleep(1000);
     }
     await sleep(5000);
     const pids = await processesOf(paths, /qemu/);
