@@ -1,5 +1,6 @@
 // Whole commands, from the start of the process to its end: pyro's, and those it is compared with.
 import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { findProgram } from "../../src/host/resources.ts";
@@ -72,7 +73,6 @@ export async function others(count: number): Promise<Row[]> {
 /** `pyro run` from the shell, with microVMs lying ready and without. */
 export async function runs(count: number): Promise<Row[]> {
   const args = ["run", "debian:12", "--", "true"];
-  const stop = () => pyro(["daemon", "stop"]);
   const none = { PYRO_POOL_SIZE: "0" };
   await stop();
   const without = await sample(count, () => timed(() => pyro(args, none)), 2);
@@ -98,6 +98,13 @@ export async function runs(count: number): Promise<Row[]> {
       samples: without,
     },
   ];
+}
+
+/** Stops the daemon and waits for its process: it takes its sockets' directories with it at the very end. */
+async function stop(): Promise<void> {
+  const { pid } = JSON.parse(await pyro(["daemon", "status", "--json"])) as { pid?: number };
+  await pyro(["daemon", "stop"]);
+  while (pid !== undefined && existsSync(`/proc/${pid}`)) await sleep(20);
 }
 
 async function untilPoolIsFull(): Promise<void> {

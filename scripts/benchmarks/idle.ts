@@ -17,12 +17,11 @@ export async function idle(count: number): Promise<Row[]> {
   try {
     const shape = { environment: "debian:12", vcpuCount: 1, memMib: 1024, diskMib: 16_384 };
     const prepared = await engine.preparation.prepare(shape, () => {}, AbortSignal.timeout(600_000));
+    engine.pool.begin()(prepared);
     const deadline = Date.now() + FILL_MS;
     while (engine.pool.ready < count) {
       if (Date.now() > deadline) throw new Error(`only ${engine.pool.ready} of ${count} microVMs came up`);
-      // After starts that failed a pool rests until somebody wants one again.
-      engine.pool.begin()(prepared);
-      await sleep(1000);
+      await sleep(250);
     }
     await sleep(5000);
     const pids = await processesOf(paths, /qemu/);
