@@ -10,36 +10,29 @@ import {
   type LinkFrame,
   MAX_PAYLOAD_BYTES,
 } from "../../../src/guest/link/frames.ts";
-
-/** A small generator with a seed, so that a failure can be had again. */
-function generator(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
-}
+import { Seeded } from "../../seed.ts";
 
 function frame(session: number, payload: Buffer): Buffer {
   return Buffer.concat([frameHeader(session, false, payload.length), payload, FRAME_END]);
 }
 
 test("frames come out whole however the bytes are cut into chunks", () => {
-  const seed = Number(process.env.PYRO_SEED ?? Math.floor(Math.random() * 2 ** 31));
-  const random = generator(seed);
-  const payloads = Array.from({ length: 200 }, () => Buffer.alloc(1 + Math.floor(random() * 3000), random() * 256));
+  const random = Seeded.fromEnvironment();
+  const payloads = Array.from({ length: 200 }, () =>
+    Buffer.alloc(1 + Math.floor(random.next() * 3000), random.next() * 256),
+  );
   const stream = Buffer.concat(payloads.map((payload) => frame(7, payload)));
   const reader = new FrameReader();
   const got: LinkFrame[] = [];
   for (let at = 0; at < stream.length; ) {
-    const size = 1 + Math.floor(random() * 5000);
+    const size = 1 + Math.floor(random.next() * 5000);
     got.push(...reader.push(stream.subarray(at, at + size)));
     at += size;
   }
   assert.deepEqual(
     got.map((f) => f.payload),
     payloads,
-    `seed ${seed}`,
+    `seed ${random.seed}`,
   );
 });
 
