@@ -1,9 +1,8 @@
 // What microVMs cost that do nothing, many side by side.
 import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Engine, removeSocketDirectories } from "../../src/engine/engine.ts";
-import { pathsFor } from "../../src/engine/paths.ts";
 import { processesOf } from "../../test/vm/harness.ts";
+import { openEngine } from "./engine.ts";
 import type { Row } from "./samples.ts";
 
 const WATCH_MS = 20_000;
@@ -12,11 +11,8 @@ const TICKS_PER_SECOND = 100;
 
 /** `count` microVMs of the default size in the pool; proportional memory and CPU of each VMM over some seconds. */
 export async function idle(count: number): Promise<Row[]> {
-  const paths = pathsFor(process.env, process.getuid?.() ?? 0);
-  const engine = await Engine.open(paths, { driver: "auto", unconfined: false, poolSize: count, templateLimit: 8 });
+  const { paths, engine, prepared, close } = await openEngine(count);
   try {
-    const shape = { environment: "debian:12", vcpuCount: 1, memMib: 1024, diskMib: 16_384 };
-    const prepared = await engine.preparation.prepare(shape, () => {}, AbortSignal.timeout(600_000));
     engine.pool.begin()(prepared);
     const deadline = Date.now() + FILL_MS;
     while (engine.pool.ready < count) {
@@ -51,8 +47,7 @@ export async function idle(count: number): Promise<Row[]> {
       },
     ];
   } finally {
-    await engine.close();
-    await removeSocketDirectories(paths);
+    await close();
   }
 }
 

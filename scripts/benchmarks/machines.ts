@@ -4,16 +4,12 @@ import { once } from "node:events";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Engine, removeSocketDirectories } from "../../src/engine/engine.ts";
 import type { MicroVm } from "../../src/engine/microvm.ts";
-import { type Paths, pathsFor } from "../../src/engine/paths.ts";
-import type { Prepared } from "../../src/engine/preparation.ts";
 import { HostProcess, type ProcessSpec } from "../../src/engine/process.ts";
 import { Spool } from "../../src/engine/spool.ts";
 import { newVmId } from "../../src/wire/vm-id.ts";
+import { type Measured, openEngine, SHAPE } from "./engine.ts";
 import { type Row, sample } from "./samples.ts";
-
-const SHAPE = { environment: "debian:12", vcpuCount: 1, memMib: 1024, diskMib: 16_384 };
 
 /** Does in the guest what guestd does for a command, and nothing else: a cgroup, a process in it, its end. */
 const GUEST_ALONE = `
@@ -35,38 +31,30 @@ print(" ".join("%.3f" % t for t in times[4:]))
 `;
 
 export class Machines {
-  readonly #paths: Paths;
-  readonly #engine: Engine;
-  readonly #prepared: Prepared;
+  readonly #measured: Measured;
 
-  private constructor(paths: Paths, engine: Engine, prepared: Prepared) {
-    this.#paths = paths;
-    this.#engine = engine;
-    this.#prepared = prepared;
+  private constructor(measured: Measured) {
+    this.#measured = measured;
   }
 
   static async open(poolSize: number): Promise<Machines> {
-    const paths = pathsFor(process.env, process.getuid?.() ?? 0);
-    const engine = await Engine.open(paths, { driver: "auto", unconfined: false, poolSize, templateLimit: 8 });
-    const prepared = await engine.preparation.prepare(SHAPE, () => {}, AbortSignal.timeout(600_000));
-    return new Machines(paths, engine, prepared);
+    return new Machines(await openEngine(poolSize));
   }
 
   get how(): string {
-    const { name, features } = this.#prepared.driver;
+    const { name, features } = this.#measured.prepared.driver;
     return `${name}, ${features.acceleration}`;
   }
 
   async close(): Promise<void> {
-    await this.#engine.close();
-    await removeSocketDirectories(this.#paths);
+    await this.#measured.close();
   }
 
   /** The same guest without a template: from QEMU's start to guestd's answer, and the freeze. */
   async coldBoot(count: number): Promise<Row> {
     const samples = await sample(
       count,
-      async () => (await this.#prepared.templates.probe(this.#prepared.spec)).bootMs,
+      async () => (await this.#measured.prepared.templates.probe(this.#measured.prepared.spec)).bootMs,
       0,
     );
     return {
@@ -85,7 +73,7 @@ export class Machines {
       async () => {
         await this.#settle();
         const started = performance.now();
-        const claim = this.#engine.runs.claim(
+        const claim = this.#measured.engine.runs.claim(
           {
             vmId: newVmId(),
             input: {
@@ -165,9 +153,9 @@ export class Machines {
 
   /** Waits until the pool is full and quiet; it is filled for whatever started last. */
   async #settle(): Promise<void> {
-    this.#engine.pool.begin()(this.#prepared);
+    this.#measured.engine.pool.begin()(this.#measured.prepared);
     const deadline = Date.now() + 120_000;
-    while (this.#engine.pool.ready < this.#engine.pool.size) {
+    while (this.#measured.engine.pool.ready < this.#measured.engine.pool.size) {
       if (Date.now() > deadline) throw new Error("the pool does not fill");
       await sleep(50);
     }
@@ -175,7 +163,7 @@ export class Machines {
   }
 
   async #exec(vm: MicroVm, argv: string[]): Promise<string> {
-    const directory = join(this.#paths.state, `bench-${randomUUID()}`);
+    const directory = join(this.#measured.paths.state, `bench-${randomUUID()}`);
     const spec: ProcessSpec = {
       processId: `bench-${randomUUID()}`,
       argv,
@@ -200,9 +188,9 @@ export class Machines {
   }
 
   async #inOne<T>(work: (vm: MicroVm) => Promise<T>): Promise<T> {
-    const diskPath = join(this.#paths.state, `bench-${randomUUID()}.ext4`);
+    const diskPath = join(this.#measured.paths.state, `bench-${randomUUID()}.ext4`);
     const options = { machineId: newVmId(), diskPath, signal: AbortSignal.timeout(600_000) };
-    const vm = await this.#engine.starts.start(this.#prepared, options, () => {});
+    const vm = await this.#measured.engine.starts.start(this.#measured.prepared, options, () => {});
     try {
       return await work(vm);
     } finally {

@@ -96,14 +96,11 @@ export class Pool {
     }
   }
 
-  /** A start begins: filling waits. Call what it returns when the start is over, with what it was that started. */
+  /** A start begins: filling waits. Call what it returns once, when the start is over, with what it was that started. */
   begin(): (started?: Prepared) => void {
     this.#starting++;
     clearTimeout(this.#quiet);
-    let over = false;
     return (started) => {
-      if (over) return;
-      over = true;
       this.#starting--;
       if (started !== undefined) this.#want(started);
       this.#schedule();
