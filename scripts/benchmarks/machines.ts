@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { MicroVm } from "../../src/engine/microvm.ts";
 import { HostProcess, type ProcessSpec } from "../../src/engine/process.ts";
 import { Spool } from "../../src/engine/spool.ts";
-import { newVmId } from "../../src/wire/vm-id.ts";
+import { newVmId } from "../../src/wire/ids.ts";
 import { type Measured, openEngine, SHAPE } from "./engine.ts";
 import { type Row, sample } from "./samples.ts";
 

@@ -5,7 +5,7 @@ import type { Command, Option } from "commander";
 import { call } from "../client/call.ts";
 import { type Where, whereFrom } from "../client/where.ts";
 import { FACTS } from "../operations/facts.ts";
-import { VM_ID_PATTERN } from "../wire/vm-id.ts";
+import { VM_ID_PATTERN } from "../wire/ids.ts";
 import { STDOUT, writeAll } from "./output.ts";
 import { buildProgram } from "./program.ts";
 

@@ -6,7 +6,15 @@ import { type RequestHead, ToClient } from "../wire/protocol.ts";
 import { serveRun } from "./run.ts";
 import type { Reply, Requests } from "./stream.ts";
 
-type Streaming = "run" | "env.pull" | "doctor";
+type Streaming =
+  | "run"
+  | "workspace.create"
+  | "workspace.sync_push"
+  | "workspace.exec"
+  | "workspace.logs"
+  | "process.wait"
+  | "env.pull"
+  | "doctor";
 type Unary = Exclude<OperationName, Streaming>;
 
 type UnaryHandler<N extends Unary> = (
@@ -24,8 +32,19 @@ export type StreamHandler<N extends Streaming> = (
   signal: AbortSignal,
 ) => Promise<void>;
 
+const notYet = async (): Promise<never> => {
+  throw new PyroError("UNKNOWN_OPERATION", "Not yet.");
+};
+
 export const UNARY: { readonly [N in Unary]: UnaryHandler<N> } = {
   "process.read": (engine, input, signal) => engine.runs.read(input, signal),
+  "workspace.list": notYet,
+  "workspace.status": notYet,
+  "workspace.update": notYet,
+  "workspace.delete": notYet,
+  "process.list": notYet,
+  "process.write": notYet,
+  "process.signal": notYet,
   "env.list": (engine, input) => listEnvironments(engine, input),
   "env.inspect": (engine, { environment }) => inspectEnvironment(engine, environment),
   "env.prune": async (engine, { all, dry_run }) => {
@@ -46,6 +65,11 @@ export const UNARY: { readonly [N in Unary]: UnaryHandler<N> } = {
 
 export const STREAMING: { readonly [N in Streaming]: StreamHandler<N> } = {
   run: serveRun,
+  "workspace.create": notYet,
+  "workspace.sync_push": notYet,
+  "workspace.exec": notYet,
+  "workspace.logs": notYet,
+  "process.wait": notYet,
   "env.pull": async (engine, { environment }, _head, _requests, reply, signal) => {
     // Whoever says pull wants what the registry has now; a start takes what is there.
     const pulled = await engine.environments.pull(environment, teller(reply), signal, { refresh: true });

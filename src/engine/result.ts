@@ -30,6 +30,7 @@ export function withoutOutput(facts: ProcessFacts, cursor: bigint): Omit<OutputO
     signal: end?.signal ?? null,
     timed_out: end?.timedOut ?? false,
     out_of_memory: end?.outOfMemory ?? false,
+    lost_reason: null,
     stdout: "",
     stdout_encoding: "utf-8",
     stdout_truncated: false,

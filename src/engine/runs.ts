@@ -8,8 +8,8 @@ import { PyroError } from "../errors/error.ts";
 import { readRecord } from "../host/records.ts";
 import type { Launcher } from "../launcher/launcher.ts";
 import type { OutputOf, ParsedInputOf } from "../operations/table.ts";
+import { newVmId, VM_ID_PATTERN } from "../wire/ids.ts";
 import { CLAIM_MS } from "../wire/protocol.ts";
-import { newVmId, VM_ID_PATTERN } from "../wire/vm-id.ts";
 import { DiskWatch } from "./disk-watch.ts";
 import { MicroVm } from "./microvm.ts";
 import { DEFAULT_RESULT_BYTES, parseCursor, withOutput, withoutOutput } from "./result.ts";
@@ -77,7 +77,7 @@ export class Runs {
 
   /** Reads a run's output from a cursor on. Errors: VM_NOT_FOUND, PROCESS_NOT_FOUND, CURSOR_INVALID, MICROVM_LOST. */
   async read(input: ParsedInputOf<"process.read">, signal: AbortSignal): Promise<OutputOf<"process.read">> {
-    const entry = this.#entries.get(input.vm_id);
+    const entry = this.#entries.get(input.vm_id ?? "");
     if (entry === undefined) throw new PyroError("VM_NOT_FOUND", `There is no microVM ${input.vm_id}.`);
     const { run } = entry;
     if (run.processId !== input.process_id) {

@@ -143,11 +143,85 @@ export const CODES = {
     hint: "A run's microVM is kept at most 10 minutes after its command; use `pyro run` again.",
     mcpHint: "A run's microVM is kept at most 10 minutes after its command; use `vm_run` again.",
   },
+  WORKSPACE_NOT_FOUND: {
+    exit: 1,
+    retryable: false,
+    hint: "See `pyro workspace list` for the workspaces there are.",
+    mcpHint: "Use `workspace_list` for the workspaces there are.",
+  },
+  WORKSPACE_NAME_TAKEN: {
+    exit: 1,
+    retryable: false,
+    hint: "Choose another --name, or delete the workspace that has it.",
+    mcpHint: "Choose another `name`, or use the workspace that has it.",
+  },
+  WORKSPACE_STATE: {
+    exit: 1,
+    retryable: true,
+    hint: "`pyro workspace status` shows its state; one that is being created is ready soon.",
+    mcpHint: "`workspace_status` shows its state; one that is being created is ready soon.",
+  },
+  WORKSPACE_FAILED: {
+    exit: 1,
+    retryable: false,
+    hint: "`pyro workspace status` shows why; `pyro workspace delete` removes it.",
+    mcpHint: "`workspace_status` shows why; `workspace_delete` removes it, then create another.",
+  },
+  SOURCE_NOT_FOUND: {
+    exit: 1,
+    retryable: false,
+    hint: "Name a directory, a file or a .tar, .tar.gz or .tgz archive of this host.",
+    mcpHint: "Name a directory, a file or a .tar, .tar.gz or .tgz archive that is there.",
+  },
+  SOURCE_UNREADABLE: {
+    exit: 1,
+    retryable: false,
+    hint: "Make the named path readable, or leave it out with --exclude; nothing was sent.",
+    mcpHint: "Leave the named path out with `exclude`, or choose another source; nothing was changed.",
+  },
+  ARCHIVE_INVALID: {
+    exit: 1,
+    retryable: false,
+    hint: "Nothing was changed. Make the archive again without what the message names.",
+    mcpHint: "Nothing was changed. Make the archive again without what the message names.",
+  },
+  PATH_OUTSIDE: {
+    exit: 1,
+    retryable: false,
+    hint: "Name a path below /workspace that passes through no symbolic link; nothing was changed.",
+    mcpHint: "Name a path below /workspace that passes through no symbolic link; nothing was changed.",
+  },
+  PATH_CONFLICT: {
+    exit: 1,
+    retryable: false,
+    hint: "Remove what is in the way in the workspace, or leave the path out with --exclude; nothing was changed.",
+    mcpHint:
+      "Remove what is in the way with `workspace_exec`, or leave the path out with `exclude`; nothing was changed.",
+  },
+  GUEST_DISK_FULL: {
+    exit: 1,
+    retryable: false,
+    hint: "Remove something in the workspace, or create one with a larger --disk-mib; nothing was changed.",
+    mcpHint: "Remove something in the workspace, or create one with a larger `disk_mib`; nothing was changed.",
+  },
+  HOST_PATH_FORBIDDEN: {
+    exit: 1,
+    retryable: false,
+    hint: "`pyro mcp serve --allow-read DIR` and `--allow-write DIR` add directories.",
+    mcpHint: "This server may only use the directories that the message names; choose a path below one of them.",
+  },
+  PROCESS_NOT_READING: {
+    exit: 1,
+    retryable: true,
+    hint: "The process does not read its stdin, and its pipe is full; details.accepted_bytes says how much was taken.",
+    mcpHint:
+      "The process does not read its stdin, and its pipe is full; details.accepted_bytes says how much was taken.",
+  },
   PROCESS_NOT_FOUND: {
     exit: 1,
     retryable: false,
-    hint: "Use the process_id that `pyro run --json` printed.",
-    mcpHint: "Use the `process_id` of the result of `vm_run`.",
+    hint: "See `pyro workspace process list --all`; of a run, use the process_id that `pyro run --json` printed.",
+    mcpHint: "Use the `process_id` of the result of `vm_run` or `workspace_exec`.",
   },
   CURSOR_INVALID: {
     exit: 2,

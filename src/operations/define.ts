@@ -25,7 +25,7 @@ export type WorkspaceState = "creating" | "started" | "stopped" | "failed";
 export interface CliShape {
   /** Words after `pyro`, for example ["env", "pull"]. */
   readonly path: readonly string[];
-  /** Input keys taken as positional arguments, in order. */
+  /** Input keys taken as positional arguments, in order. "a|b": a word that looks like an id of b is b, else it is a. */
   readonly positional?: readonly string[];
   /** The input key that takes everything after `--`. */
   readonly rest?: string;
@@ -33,6 +33,8 @@ export interface CliShape {
   readonly omit?: readonly string[];
   /** Flag names that differ from the key with dashes for underscores: key -> "-t, --tty" or "--env <K=V>". */
   readonly flags?: Readonly<Record<string, string>>;
+  /** The output key that `--id-only` prints alone, for a row that makes something. */
+  readonly idOnly?: string;
   /** A line of example each, shown under --help. */
   readonly examples?: readonly string[];
 }
@@ -76,6 +78,11 @@ export interface Operation<
   readonly profiles: readonly Profile[];
   /** Set when bytes may be sent to it while it runs. */
   readonly stdin?: boolean;
+  /**
+   * The input key that names a file, archive or directory of the host. The client reads it and sends its content; the
+   * daemon gets the path as a label and opens nothing.
+   */
+  readonly upload?: string;
   /** Set when it streams: the schema of the events that come before the output. */
   readonly events?: z.ZodType;
   readonly cli: CliShape | Absent;

@@ -20,6 +20,8 @@ export interface Facts {
   readonly effect: Effect;
   /** Bytes may be sent to it while it runs; it is taken up again when the connection breaks. */
   readonly stdin: boolean;
+  /** The input key whose host path is sent; null when there is none. */
+  readonly upload: string | null;
   /** It tells of its progress before it answers. */
   readonly streams: boolean;
   /** Keys of the input. */
@@ -41,6 +43,7 @@ function factsOf(row: Operation): Facts {
     summary: row.summary,
     effect: row.effect,
     stdin: row.stdin === true,
+    upload: row.upload ?? null,
     streams: row.events !== undefined,
     properties: (schema.properties ?? {}) as Record<string, Property>,
     required: schema.required ?? [],

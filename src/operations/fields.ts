@@ -5,6 +5,11 @@ export const DEFAULT_ENVIRONMENT = "debian:12";
 export const DEFAULT_VCPU_COUNT = 1;
 export const DEFAULT_MEM_MIB = 1024;
 export const DEFAULT_DISK_MIB = 16_384;
+export const DEFAULT_TTL_SECONDS = 3600;
+export const DEFAULT_TRANSFER_MIB = 16_384;
+export const DEFAULT_ENTRIES = 1_000_000;
+/** Where a workspace's own files are in its guest. */
+export const WORKSPACE_PATH = "/workspace";
 /** Longest wait of one MCP call, seconds. */
 export const MAX_WAIT_SECONDS = 50;
 
@@ -15,6 +20,52 @@ export const environment = z
   .describe(
     "Environment the root file system comes from: a recipe such as debian:12, or an image with its registry such as docker.io/library/node:22",
   );
+
+/** Of a living workspace: unique among those, and never mistaken for an id. */
+export const workspaceName = z
+  .string()
+  .regex(
+    /^(?!(?:ws|sh|proc|vm)_)[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/,
+    "a name has 1 to 64 letters, digits, dots, underscores and dashes, begins with a letter or digit, and not with ws_, sh_, proc_ or vm_",
+  )
+  .describe("A name, unique among living workspaces, that stands for the workspace_id everywhere");
+
+/** Names a workspace that there is. */
+export const workspaceId = z.string().min(1).max(128).describe("The workspace_id of a workspace, or its name");
+
+export const labels = z
+  .record(
+    z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/, "a label's key has at most 63 letters, digits and ._/-"),
+    z.string().max(256),
+  )
+  .describe("Labels, KEY=VALUE");
+
+export const ttlSeconds = z
+  .int()
+  .min(0)
+  .max(31_536_000)
+  .describe("Time without activity after which it is stopped, never deleted, seconds; 0 for never");
+
+export const exclude = z
+  .array(z.string().min(1).max(4096))
+  .max(1000)
+  .describe("Leave out what this pattern matches, as in a .gitignore");
+
+export const gitignore = z.boolean().describe("Leave out what git ignores");
+
+export const maxTransferMib = z
+  .int()
+  .min(1)
+  .max(1_048_576)
+  .describe("Most that may be sent, MiB, holes of sparse files included");
+
+export const maxEntries = z
+  .int()
+  .min(1)
+  .max(100_000_000)
+  .describe("Most files, directories and links that may be sent");
+
+export const listLimit = z.int().min(1).max(1000).default(100).describe("Most rows in the answer");
 
 export const vcpuCount = z.int().min(1).max(8).describe("Virtual CPUs, 1 to 8 and no more than the host has");
 
@@ -84,6 +135,10 @@ export const processResult = {
   out_of_memory: z
     .boolean()
     .describe("True when the guest's memory ran out and the command, or a child of it, was killed for that"),
+  lost_reason: z
+    .string()
+    .nullable()
+    .describe("Why its end is not known, when its microVM ended under it; exit_code is null then"),
   stdout: z.string(),
   stdout_encoding: outputEncoding,
   stdout_truncated: z.boolean(),
@@ -96,3 +151,25 @@ export const processResult = {
   duration_ms: z.int().describe("Time from start to end, or until now"),
   redacted: z.boolean(),
 } as const;
+
+/** A process without its output. */
+export const processFacts = {
+  process_id: processResult.process_id,
+  sequence: processResult.sequence,
+  command: processResult.command,
+  cwd: processResult.cwd,
+  state: processResult.state,
+  exit_code: processResult.exit_code,
+  signal: processResult.signal,
+  timed_out: processResult.timed_out,
+  out_of_memory: processResult.out_of_memory,
+  lost_reason: processResult.lost_reason,
+  started_at: processResult.started_at,
+  duration_ms: processResult.duration_ms,
+} as const;
+
+/** What of a host's tree was not sent. A name that is not UTF-8 is in path_base64, and readable only in part in path. */
+export const skipped = z.array(z.object({ path: z.string(), path_base64: z.string().optional(), reason: z.string() }));
+
+/** What a host path became in a workspace. */
+export const transferMode = z.enum(["empty", "directory", "tar", "file"]);

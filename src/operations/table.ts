@@ -3,11 +3,33 @@ import type { z } from "zod";
 import type { Operation } from "./define.ts";
 import { envInspect, envList, envPrune, envPull } from "./environment.ts";
 import { doctor } from "./host.ts";
-import { processRead, run } from "./process.ts";
+import { processList, processRead, processSignal, processWait, processWrite, run } from "./process.ts";
+import {
+  workspaceCreate,
+  workspaceDelete,
+  workspaceExec,
+  workspaceList,
+  workspaceLogs,
+  workspaceStatus,
+  workspaceSyncPush,
+  workspaceUpdate,
+} from "./workspace.ts";
 
 export const OPERATIONS = {
   run,
+  "workspace.create": workspaceCreate,
+  "workspace.list": workspaceList,
+  "workspace.status": workspaceStatus,
+  "workspace.update": workspaceUpdate,
+  "workspace.delete": workspaceDelete,
+  "workspace.sync_push": workspaceSyncPush,
+  "workspace.exec": workspaceExec,
+  "workspace.logs": workspaceLogs,
+  "process.list": processList,
   "process.read": processRead,
+  "process.write": processWrite,
+  "process.signal": processSignal,
+  "process.wait": processWait,
   "env.list": envList,
   "env.pull": envPull,
   "env.inspect": envInspect,

@@ -29,6 +29,8 @@ export const ToDaemon = {
   StdinEnd: 2,
   /** JSON Control. */
   Control: 3,
+  /** JSON UploadEnd, behind the last Stdin frame of an upload. */
+  UploadEnd: 4,
 } as const;
 
 /** Frames from daemon to client. */
@@ -54,10 +56,17 @@ export const HEARTBEAT_MS = 5000;
 export interface RequestHead {
   readonly input: unknown;
   /**
-   * Chosen by the client for `run` (see vm-id.ts): the same id sent again never runs the command again, it takes
+   * Chosen by the client for `run` (see ids.ts): the same id sent again never runs the command again, it takes
    * up the run where `resume` says.
    */
   readonly vm_id?: string;
+  /**
+   * Chosen by the client for `workspace.create` (the workspace_id) and `workspace.exec` (the name of this call): the same
+   * sent again makes and runs nothing twice.
+   */
+  readonly request_id?: string;
+  /** True: Stdin frames carry a tar archive, whose end UploadEnd says. Sent from its beginning on every connection. */
+  readonly upload?: boolean;
   /** Columns and rows of the caller's terminal, for tty. */
   readonly terminal?: { readonly columns: number; readonly rows: number };
   readonly resume?: {
@@ -70,6 +79,14 @@ export interface RequestHead {
   readonly attached: boolean;
   /** True: the caller has no stdin to give (the process sees an end of file at once). */
   readonly stdin_closed: boolean;
+}
+
+/** What the client alone knows of a host path that it sent. */
+export interface UploadEnd {
+  readonly mode: "directory" | "tar" | "file";
+  /** At most 100 of them. */
+  readonly skipped: readonly { readonly path: string; readonly path_base64?: string; readonly reason: string }[];
+  readonly skipped_count: number;
 }
 
 /** How long a run waits for its client to come back, ms. */

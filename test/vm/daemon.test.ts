@@ -20,7 +20,7 @@ import {
   ToClient,
   ToDaemon,
 } from "../../src/wire/protocol.ts";
-import { newVmId } from "../../src/wire/vm-id.ts";
+import { newVmId } from "../../src/wire/ids.ts";
 import { type OwnHome, ownHome, pyro, ROOT, runOk, startPyro } from "./harness.ts";
 
 const HEAD = { attached: true, stdin_closed: true };

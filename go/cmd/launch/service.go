@@ -325,3 +325,9 @@ func coded(err error) error {
 	}
 	return connect.NewError(code, err)
 }
+
+func (s *service) KeepVm(
+	_ context.Context, request *connect.Request[launchv1.KeepVmRequest],
+) (*connect.Response[launchv1.KeepVmResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("KeepVm"))
+}

@@ -16,9 +16,25 @@ export interface Shown {
 
 export type View<N extends OperationName> = (output: OutputOf<N>, context: Context) => Shown;
 
+function plain(output: object): Shown {
+  return { stdout: `${JSON.stringify(output, null, 2)}\n` };
+}
+
 export const VIEWS: { readonly [N in OperationName]: View<N> } = {
   run: runView,
   "process.read": processView,
+  "workspace.create": plain,
+  "workspace.list": plain,
+  "workspace.status": plain,
+  "workspace.update": plain,
+  "workspace.delete": plain,
+  "workspace.sync_push": plain,
+  "workspace.exec": plain,
+  "workspace.logs": plain,
+  "process.list": plain,
+  "process.write": plain,
+  "process.signal": plain,
+  "process.wait": plain,
   "env.list": envListView,
   "env.pull": envPullView,
   "env.inspect": envInspectView,
