@@ -10,6 +10,7 @@ import { Launcher } from "../launcher/launcher.ts";
 import { Acceleration } from "./acceleration.ts";
 import { Doctor } from "./doctor.ts";
 import { FreshStarts } from "./fresh.ts";
+import { Machines } from "./machines.ts";
 import type { Paths } from "./paths.ts";
 import { Pool } from "./pool.ts";
 import { Preparation } from "./preparation.ts";
@@ -44,8 +45,9 @@ export class Engine {
     this.starts = new FreshStarts();
     this.pool = new Pool(this.starts, paths.pool, settings.poolSize);
     this.preparation = new Preparation(this.environments, acceleration);
-    const { preparation, starts, pool } = this;
-    this.runs = new Runs({ paths, preparation, starts, pool }, this.#launcher);
+    const { preparation } = this;
+    const machines = new Machines(this.starts, this.pool);
+    this.runs = new Runs({ paths, preparation, machines }, this.#launcher);
     this.doctor = new Doctor({
       paths,
       settings,

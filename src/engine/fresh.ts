@@ -6,7 +6,7 @@ import { type Drives, TemplateDamaged } from "../drivers/driver.ts";
 import { formatDisk } from "../environments/disk.ts";
 import { hostCpus } from "../host/resources.ts";
 import { Gate } from "./gate.ts";
-import { MicroVm } from "./microvm.ts";
+import { type Identity, MicroVm } from "./microvm.ts";
 import type { Prepared } from "./preparation.ts";
 import type { Progress } from "./templates.ts";
 
@@ -18,6 +18,11 @@ export interface FreshOptions {
   readonly signal: AbortSignal;
 }
 
+export interface AgainOptions extends FreshOptions {
+  /** Who it was before. */
+  readonly identity: Identity;
+}
+
 /** Starts at once per core of the host. */
 const STARTS_PER_CORE = 2;
 const FEWEST_STARTS = 4;
@@ -27,29 +32,46 @@ export class FreshStarts {
 
   /** On failure nothing of it is left. Errors: those of MicroVm.start and formatDisk; the signal's reason. */
   async start(prepared: Prepared, options: FreshOptions, progress: Progress): Promise<MicroVm> {
-    return await this.#gate.pass(() => startNow(prepared, options, progress), options.signal);
+    return await this.#gate.pass(async () => {
+      await formatDisk(options.diskPath, prepared.shape.diskMib, options.signal);
+      try {
+        return await restore(prepared, options, progress);
+      } catch (error) {
+        await rm(options.diskPath, { force: true });
+        throw error;
+      }
+    }, options.signal);
+  }
+
+  /** Starts a microVM on a disk that there is; it stays on failure. Errors: those of MicroVm.start; the signal's reason. */
+  async again(prepared: Prepared, options: AgainOptions, progress: Progress): Promise<MicroVm> {
+    return await this.#gate.pass(() => restore(prepared, options, progress), options.signal);
   }
 }
 
-async function startNow(prepared: Prepared, options: FreshOptions, progress: Progress): Promise<MicroVm> {
+async function restore(
+  prepared: Prepared,
+  options: FreshOptions & { readonly identity?: Identity },
+  progress: Progress,
+): Promise<MicroVm> {
   const { shape, spec, environment, driver, templates } = prepared;
-  const { diskPath, signal } = options;
-  await formatDisk(diskPath, shape.diskMib, signal);
+  const { diskPath, signal, identity } = options;
   const drives: Drives = {
     base: { path: environment.imagePath, readOnly: true, virtualBytes: environment.size_bytes },
     writable: { path: diskPath, readOnly: false, virtualBytes: shape.diskMib * 2 ** 20 },
   };
-  const start = { drives, baseType: environment.baseType, ephemeral: true, signal };
+  const start = {
+    drives,
+    baseType: environment.baseType,
+    ephemeral: true,
+    signal,
+    ...(identity === undefined ? {} : { identity }),
+  };
   try {
-    try {
-      return await MicroVm.start(driver, prepared.template, spec, options.machineId, start);
-    } catch (error) {
-      if (!(error instanceof TemplateDamaged)) throw error;
-      const template = await templates.remake(prepared.template, spec, progress);
-      return await MicroVm.start(driver, template, spec, options.machineId, start);
-    }
+    return await MicroVm.start(driver, prepared.template, spec, options.machineId, start);
   } catch (error) {
-    await rm(diskPath, { force: true });
-    throw error;
+    if (!(error instanceof TemplateDamaged)) throw error;
+    const template = await templates.remake(prepared.template, spec, progress);
+    return await MicroVm.start(driver, template, spec, options.machineId, start);
   }
 }

@@ -14,7 +14,7 @@ const CLOCK_MS = 10_000;
 const ENTROPY_BYTES = 64;
 
 /** What makes a microVM this one and no other of its template. */
-interface Identity {
+export interface Identity {
   readonly hostname: string;
   /** 32 hexadecimal digits. */
   readonly machineId: string;
@@ -24,13 +24,29 @@ export function newIdentity(): Identity {
   return { hostname: `pyro-${randomBytes(4).toString("hex")}`, machineId: randomBytes(16).toString("hex") };
 }
 
+export interface MicroVmOptions {
+  readonly drives: Drives;
+  readonly baseType: string;
+  readonly ephemeral: boolean;
+  readonly signal: AbortSignal;
+  /** Who it is to be; somebody new when it is not given. */
+  readonly identity?: Identity;
+  /** The host's clock, ms since 1970. */
+  readonly now?: () => number;
+}
+
 export class MicroVm {
   readonly machine: Machine;
   readonly guest: GuestClient;
+  /** Undefined for one that was taken up: its own record has it. */
+  readonly identity: Identity | undefined;
   readonly #clock: NodeJS.Timeout;
+  readonly #now: () => number;
 
-  private constructor(machine: Machine) {
+  private constructor(machine: Machine, identity: Identity | undefined, now: () => number) {
     this.machine = machine;
+    this.identity = identity;
+    this.#now = now;
     this.guest = new GuestClient((signal) => machine.openPort("control", signal));
     // Calls under way must not wait for a deadline when the VMM has gone.
     machine.ended.then((why) => this.#lost(why));
@@ -45,12 +61,13 @@ export class MicroVm {
     template: Template,
     spec: MachineSpec,
     vmId: string,
-    options: { drives: Drives; baseType: string; ephemeral: boolean; signal: AbortSignal },
+    options: MicroVmOptions,
   ): Promise<MicroVm> {
     const machine = await driver.restore(template, spec, vmId, options);
-    const vm = new MicroVm(machine);
+    const identity = options.identity ?? newIdentity();
+    const vm = new MicroVm(machine, identity, options.now ?? Date.now);
     try {
-      await vm.#identify(newIdentity(), options.signal);
+      await vm.#identify(identity, options.signal);
       await vm.#mount(options.baseType, options.signal);
       return vm;
     } catch (error) {
@@ -62,13 +79,24 @@ export class MicroVm {
 
   /** Takes up one that runs already and is ready. */
   static adopt(machine: Machine): MicroVm {
-    return new MicroVm(machine);
+    return new MicroVm(machine, undefined, Date.now);
   }
 
   /** Ends it at once. Idempotent. */
   async kill(): Promise<void> {
     this.release();
     await this.machine.kill();
+  }
+
+  /** Stops its vCPUs; nothing in it notices. */
+  async pause(): Promise<void> {
+    await this.machine.pause();
+  }
+
+  /** Lets its vCPUs go on, with the clock right before anything asks it. */
+  async resume(signal?: AbortSignal): Promise<void> {
+    await this.machine.resume();
+    await this.check(signal);
   }
 
   /** Lets go of it and leaves it running. */
@@ -85,7 +113,7 @@ export class MicroVm {
           {
             hostname: identity.hostname,
             machineId: identity.machineId,
-            unixNanoseconds: nowNanoseconds(),
+            unixNanoseconds: this.#nanoseconds(),
             entropy: randomBytes(ENTROPY_BYTES),
           },
           options,
@@ -128,7 +156,11 @@ export class MicroVm {
   /** Rejects when it does not answer; its clock is right afterwards: laptops sleep, and a paused microVM falls behind. */
   async check(signal?: AbortSignal): Promise<void> {
     const options = { timeoutMs: CLOCK_MS, ...(signal ? { signal } : {}) };
-    await this.guest.call((calls, call) => calls.setClock({ unixNanoseconds: nowNanoseconds() }, call), options);
+    await this.guest.call((calls, call) => calls.setClock({ unixNanoseconds: this.#nanoseconds() }, call), options);
+  }
+
+  #nanoseconds(): bigint {
+    return BigInt(this.#now()) * 1_000_000n;
   }
 
   #lost(why: string): void {
@@ -151,8 +183,4 @@ function withTail(error: unknown, consoleTail: string): unknown {
     });
   }
   return error;
-}
-
-function nowNanoseconds(): bigint {
-  return BigInt(Date.now()) * 1_000_000n;
 }

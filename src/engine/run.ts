@@ -5,11 +5,10 @@ import { join, posix } from "node:path";
 import { PyroError } from "../errors/error.ts";
 import { writeRecord } from "../host/records.ts";
 import type { EventOf, ParsedInputOf } from "../operations/table.ts";
-import type { FreshStarts } from "./fresh.ts";
-import { checkDisk, checkMemory, checkSize } from "./limits.ts";
+import { checkDisk, checkSize } from "./limits.ts";
+import type { Machines } from "./machines.ts";
 import type { MicroVm } from "./microvm.ts";
 import type { Paths } from "./paths.ts";
-import type { Pool } from "./pool.ts";
 import type { Preparation, Prepared } from "./preparation.ts";
 import { HostProcess, type ProcessEnd, type ProcessSpec } from "./process.ts";
 import type { ProcessFacts } from "./result.ts";
@@ -27,8 +26,7 @@ export type RunInput = ParsedInputOf<"run">;
 export interface RunContext {
   readonly paths: Paths;
   readonly preparation: Preparation;
-  readonly starts: FreshStarts;
-  readonly pool: Pool;
+  readonly machines: Machines;
 }
 
 export interface RunRequest {
@@ -181,10 +179,10 @@ export class Run {
   }
 
   async #begin(input: RunInput): Promise<HostProcess> {
-    const { paths, preparation, pool } = this.#context;
+    const { paths, preparation, machines } = this.#context;
     const signal = this.#cancelling.signal;
     const progress: Progress = (event) => this.#tell({ type: "progress", ...event });
-    const begun = pool.begin();
+    const begun = machines.begin();
     let prepared: Prepared | undefined;
     try {
       await checkSize(input);
@@ -199,7 +197,8 @@ export class Run {
       prepared = await preparation.prepare(shape, progress, signal);
       this.#releaseEnvironment = prepared.environment.release;
       this.#settlePreparing();
-      this.#vm = (await this.#fromPool(prepared)) ?? (await this.#fresh(prepared, input, progress));
+      const options = { machineId: this.vmId, diskPath: this.#diskPath, signal };
+      this.#vm = await machines.obtain(prepared, options, progress);
       signal.throwIfAborted();
       const asked = this.#record.process;
       const env: Record<string, string> = { ...prepared.environment.env, ...asked.env };
@@ -216,33 +215,6 @@ export class Run {
     } finally {
       begun(prepared);
     }
-  }
-
-  /** One that lies ready. One that turns out not to answer is no reason to fail: nothing ran yet. */
-  async #fromPool(prepared: Prepared): Promise<MicroVm | undefined> {
-    const vm = await this.#context.pool.take(prepared, this.#diskPath);
-    if (vm === undefined) return undefined;
-    try {
-      await vm.check(this.#cancelling.signal);
-      return vm;
-    } catch (error) {
-      await vm.kill();
-      await rm(this.#diskPath, { force: true });
-      if (this.#cancelling.signal.aborted) throw error;
-      return undefined;
-    }
-  }
-
-  async #fresh(prepared: Prepared, input: RunInput, progress: Progress): Promise<MicroVm> {
-    await checkMemory(input).catch(async (short: unknown) => {
-      // What nobody uses must not be in the way of what somebody asks for.
-      if (!this.#context.pool.holdsMemory) throw short;
-      await this.#context.pool.drain();
-      await checkMemory(input);
-    });
-    const { vmId: machineId } = this;
-    const signal = this.#cancelling.signal;
-    return await this.#context.starts.start(prepared, { machineId, diskPath: this.#diskPath, signal }, progress);
   }
 
   async #takeUp(vm: MicroVm | undefined): Promise<HostProcess | undefined> {
