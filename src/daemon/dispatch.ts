@@ -5,6 +5,7 @@ import type { EventOf, OperationName, OutputOf, ParsedInputOf } from "../operati
 import { type RequestHead, ToClient } from "../wire/protocol.ts";
 import { serveRun } from "./run.ts";
 import type { Reply, Requests } from "./stream.ts";
+import { serveCreate, servePush } from "./workspace.ts";
 
 type Streaming =
   | "run"
@@ -38,10 +39,10 @@ const notYet = async (): Promise<never> => {
 
 export const UNARY: { readonly [N in Unary]: UnaryHandler<N> } = {
   "process.read": (engine, input, signal) => engine.runs.read(input, signal),
-  "workspace.list": notYet,
-  "workspace.status": notYet,
-  "workspace.update": notYet,
-  "workspace.delete": notYet,
+  "workspace.list": (engine, input) => engine.workspaces.list(input),
+  "workspace.status": (engine, { workspace_id }) => engine.workspaces.get(workspace_id).describe(),
+  "workspace.update": (engine, input) => engine.workspaces.update(input),
+  "workspace.delete": (engine, { workspace_id }) => engine.workspaces.delete(workspace_id),
   "process.list": notYet,
   "process.write": notYet,
   "process.signal": notYet,
@@ -65,8 +66,8 @@ export const UNARY: { readonly [N in Unary]: UnaryHandler<N> } = {
 
 export const STREAMING: { readonly [N in Streaming]: StreamHandler<N> } = {
   run: serveRun,
-  "workspace.create": notYet,
-  "workspace.sync_push": notYet,
+  "workspace.create": serveCreate,
+  "workspace.sync_push": servePush,
   "workspace.exec": notYet,
   "workspace.logs": notYet,
   "process.wait": notYet,

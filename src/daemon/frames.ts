@@ -2,7 +2,7 @@
 // versions do: a frame is checked once, here, and what comes out of it can be relied on.
 import * as z from "zod";
 import { PyroError } from "../errors/error.ts";
-import { type Control, decodeJson, type Frame, type RequestHead } from "../wire/protocol.ts";
+import { type Control, decodeJson, type Frame, type RequestHead, type UploadEnd } from "../wire/protocol.ts";
 
 /** What a terminal's size is on every system, columns and rows alike. */
 const cells = z.int().min(0).max(65_535);
@@ -11,6 +11,8 @@ const requestHead: z.ZodType<RequestHead> = z.object({
   // The row's own schema checks it.
   input: z.unknown(),
   vm_id: z.string().exactOptional(),
+  request_id: z.string().max(64).exactOptional(),
+  upload: z.boolean().exactOptional(),
   terminal: z.object({ columns: cells, rows: cells }).exactOptional(),
   resume: z
     .object({
@@ -28,6 +30,20 @@ const control: z.ZodType<Control> = z.discriminatedUnion("type", [
   z.object({ type: z.literal("cancel") }),
 ]);
 
+const uploadEnd: z.ZodType<UploadEnd> = z.object({
+  mode: z.enum(["directory", "tar", "file"]),
+  skipped: z
+    .array(
+      z.object({
+        path: z.string().max(32_768),
+        path_base64: z.string().max(65_536).exactOptional(),
+        reason: z.string().max(1000),
+      }),
+    )
+    .max(100),
+  skipped_count: z.int().min(0),
+});
+
 const KNOWN: readonly string[] = ["signal", "resize", "cancel"] satisfies Control["type"][];
 
 /** Errors: INVALID_INPUT. */
@@ -40,6 +56,11 @@ export function readControl(frame: Frame): Control | undefined {
   const value = jsonOf(frame, "control");
   const { type } = checked(z.looseObject({ type: z.string() }), value, "control");
   return KNOWN.includes(type) ? checked(control, value, "control") : undefined;
+}
+
+/** Errors: INVALID_INPUT. */
+export function readUploadEnd(frame: Frame): UploadEnd {
+  return checked(uploadEnd, jsonOf(frame, "end of files"), "end of files");
 }
 
 function jsonOf(frame: Frame, what: string): unknown {

@@ -43,8 +43,11 @@ export interface Machine {
   attach(role: keyof Drives, file: DriveFile): Promise<void>;
   /** Makes the guest see another size of a writable drive, bytes; the file has it already. */
   resize(role: "writable" | "aux", virtualBytes: number): Promise<void>;
-  /** How many writes of the guest to its writable drive the host could not carry out. */
-  failedWrites(): Promise<number>;
+  /**
+   * Whether it stands still because the host had no room for what the guest wrote. Nothing is lost: `resume` writes it
+   * again.
+   */
+  outOfRoom(): Promise<boolean>;
   pause(): Promise<void>;
   resume(): Promise<void>;
   /** Ends it at once and returns when its processes are gone. Idempotent. */

@@ -1,28 +1,39 @@
-// Ends runs whose guest wrote what the host had no room for. The guest is told of an I/O error, but its kernel may keep a
-// writer waiting for ever on pages that it can no longer write: nobody would hear of the full disk.
+// Looks after microVMs that stand still because the host had no room for what their guests wrote: a run is ended, a
+// workspace is told, and goes on where it was as soon as there is room.
 import { PyroError } from "../errors/error.ts";
 import { freeDiskMib } from "../host/resources.ts";
-import type { Run } from "./run.ts";
 
 const LOOK_MS = 5_000;
-/** Below this much free space the guests are asked, MiB. */
-const SHORT_MIB = 16;
+/** Below this much free space the microVMs are asked, MiB: much can be written between two looks. */
+const SHORT_MIB = 1024;
+/** With this much free space those that stand still go on, MiB. */
+const ROOM_MIB = 64;
+
+/** Something with a microVM whose disk is on the file system that is watched. */
+export interface DiskUser {
+  /** False when it has no microVM. */
+  outOfRoom(): Promise<boolean>;
+  /** It stands still. Called once, until it went on. */
+  noRoom(error: PyroError): void;
+  /** There is room: it is to go on. */
+  roomAgain(): Promise<void>;
+}
 
 export class DiskWatch {
   readonly #directory: string;
-  readonly #live: () => readonly Run[];
+  readonly #users: () => readonly DiskUser[];
+  readonly #standing = new Set<DiskUser>();
   #timer: NodeJS.Timeout | undefined;
   #looking = false;
 
-  /** `directory` is on the file system of the disks; `live` gives the runs that have not ended. */
-  constructor(directory: string, live: () => readonly Run[]) {
+  /** `directory` is on the file system of the disks; `users` gives those that may have a microVM. */
+  constructor(directory: string, users: () => readonly DiskUser[]) {
     this.#directory = directory;
-    this.#live = live;
+    this.#users = users;
   }
 
-  /** Looks from time to time for as long as there are runs. */
-  look(): void {
-    this.#timer ??= setInterval(() => void this.#once(), LOOK_MS).unref();
+  start(): void {
+    this.#timer ??= setInterval(() => void this.#once().catch(() => {}), LOOK_MS).unref();
   }
 
   stop(): void {
@@ -31,23 +42,34 @@ export class DiskWatch {
   }
 
   async #once(): Promise<void> {
-    const runs = this.#live();
-    if (runs.length === 0) return this.stop();
     // A monitor that does not answer takes its time.
     if (this.#looking) return;
     this.#looking = true;
     try {
-      const free = await freeDiskMib(this.#directory).catch(() => Number.POSITIVE_INFINITY);
-      if (free < SHORT_MIB) await Promise.all(runs.map((run) => this.#check(run)));
+      const users = this.#users();
+      for (const user of this.#standing) if (!users.includes(user)) this.#standing.delete(user);
+      if (users.length === 0) return;
+      const free = await freeDiskMib(this.#directory);
+      if (free < SHORT_MIB) await Promise.all(users.map((user) => this.#check(user)));
+      if (free >= ROOM_MIB) await Promise.all([...this.#standing].map((user) => this.#goOn(user)));
     } finally {
       this.#looking = false;
     }
   }
 
-  async #check(run: Run): Promise<void> {
-    if ((await run.failedWrites()) === 0) return;
-    run.cancel(
+  async #check(user: DiskUser): Promise<void> {
+    if (this.#standing.has(user) || !(await user.outOfRoom().catch(() => false))) return;
+    this.#standing.add(user);
+    user.noRoom(
       new PyroError("HOST_DISK_FULL", `The host had no room below ${this.#directory} for what the guest wrote.`),
+    );
+  }
+
+  /** One that cannot go on is tried again at the next look. */
+  async #goOn(user: DiskUser): Promise<void> {
+    await user.roomAgain().then(
+      () => this.#standing.delete(user),
+      () => {},
     );
   }
 }

@@ -8,8 +8,10 @@ import { PyroError } from "../errors/error.ts";
 import { installation } from "../host/installation.ts";
 import { Launcher } from "../launcher/launcher.ts";
 import { Acceleration } from "./acceleration.ts";
+import { DiskWatch } from "./disk-watch.ts";
 import { Doctor } from "./doctor.ts";
 import { FreshStarts } from "./fresh.ts";
+import { endUnknown, knownVms } from "./known-vms.ts";
 import { Machines } from "./machines.ts";
 import type { Paths } from "./paths.ts";
 import { Pool } from "./pool.ts";
@@ -17,16 +19,19 @@ import { Preparation } from "./preparation.ts";
 import { Runs } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 import { removeStagedTemplates } from "./templates.ts";
+import { Workspaces } from "./workspace/workspaces.ts";
 
 export class Engine {
   readonly environments: EnvironmentStore;
   readonly runs: Runs;
+  readonly workspaces: Workspaces;
   readonly pool: Pool;
   readonly preparation: Preparation;
   readonly starts: FreshStarts;
   readonly doctor: Doctor;
   readonly #launcher: Launcher;
   readonly #acceleration: Acceleration;
+  readonly #diskWatch: DiskWatch;
   readonly #stopping = new AbortController();
   /** Builds and pulls that go on without a caller. */
   readonly #preparing = new Set<Promise<unknown>>();
@@ -48,6 +53,8 @@ export class Engine {
     const { preparation } = this;
     const machines = new Machines(this.starts, this.pool);
     this.runs = new Runs({ paths, preparation, machines }, this.#launcher);
+    this.workspaces = new Workspaces({ paths, preparation, machines, launcher: this.#launcher });
+    this.#diskWatch = new DiskWatch(paths.state, () => [...this.runs.live, ...this.workspaces.live]);
     this.doctor = new Doctor({
       paths,
       settings,
@@ -65,7 +72,11 @@ export class Engine {
       await removeStagedTemplates(paths);
       await removeStale(paths.environments);
       await engine.pool.open();
-      await engine.runs.adopt();
+      const known = await knownVms(engine.#launcher);
+      await engine.workspaces.adopt(known);
+      await engine.runs.adopt(known);
+      await endUnknown(engine.#launcher, known);
+      engine.#diskWatch.start();
     } catch (error) {
       await engine.release();
       throw error;
@@ -86,17 +97,19 @@ export class Engine {
 
   /** Lets go of everything and ends nothing: another daemon takes it up. */
   async release(): Promise<void> {
+    this.#diskWatch.stop();
     this.pool.release();
-    await this.runs.release();
+    await Promise.all([this.runs.release(), this.workspaces.release()]);
     this.#launcher.close();
   }
 
-  /** Ends runs, and lets go of the launcher. */
+  /** Ends runs, lets go of workspaces, which run on, and of the launcher. */
   async close(): Promise<void> {
+    this.#diskWatch.stop();
     this.#acceleration.stop();
     this.#stopping.abort(new PyroError("CANCELLED", "The daemon is stopping."));
     // What of it fails must not keep the rest from ending.
-    await Promise.allSettled([this.runs.close(), this.pool.close(), ...this.#preparing]);
+    await Promise.allSettled([this.runs.close(), this.workspaces.release(), this.pool.close(), ...this.#preparing]);
     await this.#launcher.stop();
   }
 }

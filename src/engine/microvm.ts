@@ -2,6 +2,7 @@
 // others' business.
 
 import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Driver, Drives, Machine, MachineSpec, Template } from "../drivers/driver.ts";
 import { PyroError } from "../errors/error.ts";
@@ -11,6 +12,9 @@ import { GuestClient } from "../guest/client.ts";
 const READY_MS = 60_000;
 const CLOCK_EVERY_MS = 60_000;
 const CLOCK_MS = 10_000;
+/** From the first SIGTERM in the guest to clean disks, and from there to the VMM's end. */
+const SHUTDOWN_MS = 30_000;
+const POWER_OFF_MS = 5_000;
 const ENTROPY_BYTES = 64;
 
 /** What makes a microVM this one and no other of its template. */
@@ -86,6 +90,20 @@ export class MicroVm {
   async kill(): Promise<void> {
     this.release();
     await this.machine.kill();
+  }
+
+  /**
+   * Has it end its processes, make its disks clean and power off; one that does not within a while is ended. Returns when
+   * it is gone.
+   */
+  async shutdown(): Promise<void> {
+    try {
+      await this.guest.call((calls, call) => calls.shutdown({}, call), { timeoutMs: SHUTDOWN_MS });
+      await Promise.race([this.machine.ended, sleep(POWER_OFF_MS, undefined, { ref: false })]);
+    } catch {
+      // It is ended all the same; its disk has a journal.
+    }
+    await this.kill();
   }
 
   /** Stops its vCPUs; nothing in it notices. */

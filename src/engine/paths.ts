@@ -8,7 +8,7 @@ import { PyroError } from "../errors/error.ts";
 export const MAX_SOCKET_PATH_BYTES = 107;
 
 export interface Paths {
-  /** Durable: environments, runs, later workspaces. */
+  /** Durable: environments, workspaces, runs. */
   readonly state: string;
   /** May vanish at any time: templates, probe results. */
   readonly cache: string;
@@ -20,6 +20,8 @@ export interface Paths {
   readonly probes: string;
   /** One directory per run, gone with it. */
   readonly runs: string;
+  /** One directory per workspace. */
+  readonly workspaces: string;
   /** Disks of microVMs that nobody has taken yet, gone with their daemon. */
   readonly pool: string;
   readonly log: string;
@@ -60,6 +62,7 @@ export function pathsFor(environment: NodeJS.ProcessEnv, uid: number): Paths {
     templates: join(cache, "templates"),
     probes: join(cache, "probes"),
     runs: join(state, "runs"),
+    workspaces: join(state, "workspaces"),
     pool: join(state, "pool"),
     log: join(state, "daemon.log"),
     launcherLog: join(state, "launcher.log"),

@@ -1,7 +1,7 @@
 // What must be there before any microVM of an environment and a size can start: kernel and initramfs, the environment,
 // a driver that works here, and the template. All of it is shared by every start, and found in milliseconds once made.
 import type { Driver, MachineSpec } from "../drivers/driver.ts";
-import type { EnvironmentStore, HeldEnvironment } from "../environments/store.ts";
+import type { BootArtifacts, EnvironmentStore, HeldEnvironment, KnownEnvironment } from "../environments/store.ts";
 import type { Acceleration } from "./acceleration.ts";
 import type { FoundTemplate, Progress, Templates } from "./templates.ts";
 
@@ -39,6 +39,28 @@ export class Preparation {
   async prepare(shape: Shape, progress: Progress, signal: AbortSignal): Promise<Prepared> {
     const boot = await this.#environments.boot(progress, signal);
     const environment = await this.#environments.acquire(shape.environment, progress, signal);
+    return await this.#complete(shape, boot, environment, progress, signal);
+  }
+
+  /** The same for something that stands on an image already. Errors: ENVIRONMENT_MISSING, those of prepare but a pull's. */
+  async prepareAgain(
+    shape: Omit<Shape, "environment">,
+    known: KnownEnvironment,
+    progress: Progress,
+    signal: AbortSignal,
+  ): Promise<Prepared> {
+    const boot = await this.#environments.boot(progress, signal);
+    const environment = await this.#environments.acquireAgain(known);
+    return await this.#complete({ ...shape, environment: known.environment }, boot, environment, progress, signal);
+  }
+
+  async #complete(
+    shape: Shape,
+    boot: BootArtifacts,
+    environment: HeldEnvironment,
+    progress: Progress,
+    signal: AbortSignal,
+  ): Promise<Prepared> {
     try {
       const { driver, templates } = await this.#acceleration.choose(boot, progress);
       const spec: MachineSpec = {

@@ -2,12 +2,13 @@
 // runs, its end recorded. Commands, and later shells and services, are uses of it.
 
 import { randomUUID } from "node:crypto";
-import { constants } from "node:os";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { PyroError } from "../errors/error.ts";
 import type { Process as GuestProcess } from "../gen/pyro/guest/v1/guest_pb.js";
 import { Stream } from "../gen/pyro/guest/v1/guest_pb.js";
-import type { GuestClient } from "../guest/client.ts";
+import type { GuestCallOptions, GuestCalls, GuestClient } from "../guest/client.ts";
+import { SIGKILL, signalName } from "../operations/signals.ts";
+import type { ProcessSpec } from "./process-spec.ts";
 import type { Spool } from "./spool.ts";
 
 const CALL_MS = 30_000;
@@ -16,21 +17,10 @@ const WRITE_MS = 5 * 60_000;
 /** How much later than the guest the host ends a command whose time ran out: a guest may lie about its timers. */
 const TIMEOUT_GRACE_MS = 10_000;
 const MAX_WRITE_BYTES = 256 << 10;
-const SIGKILL = 9;
+/** Beyond this no process has printed or read, bytes: numbers count them everywhere else. */
+const MAX_CURSOR = BigInt(Number.MAX_SAFE_INTEGER);
 /** Longest reason that is believed of a guest, characters. */
 const MAX_REASON = 1000;
-
-/** What is asked for. Paths and strings are UTF-8 here and bytes on the way. */
-export interface ProcessSpec {
-  readonly processId: string;
-  readonly argv: readonly string[];
-  readonly env: Readonly<Record<string, string>>;
-  readonly cwd: string;
-  readonly user: string;
-  readonly terminal: { readonly columns: number; readonly rows: number } | undefined;
-  readonly noStdin: boolean;
-  readonly timeoutMs: number;
-}
 
 export interface ProcessEnd {
   readonly exitCode: number;
@@ -49,7 +39,6 @@ export class HostProcess {
   readonly ended: Promise<ProcessEnd>;
   readonly #guest: GuestClient;
   readonly #stopping = new AbortController();
-  #inputOffset: bigint;
   #timedOut = false;
 
   private constructor(guest: GuestClient, spec: ProcessSpec, spool: Spool, first: GuestProcess) {
@@ -57,13 +46,15 @@ export class HostProcess {
     this.spec = spec;
     this.spool = spool;
     this.startedAt = timestamp(first.startedUnixNanoseconds);
-    this.#inputOffset = first.inputOffset;
     this.ended = this.#follow(first);
     this.ended.catch(() => {});
   }
 
-  /** Starts it, or takes it up when a call before this one did. Errors: CWD_NOT_FOUND, USER_NOT_FOUND, the guest's. */
-  static async start(guest: GuestClient, spec: ProcessSpec, spool: Spool): Promise<HostProcess> {
+  /**
+   * Starts it, or takes it up when a call before this one did. Errors: CWD_NOT_FOUND, USER_NOT_FOUND, INVALID_INPUT: the
+   * guest refused, and nothing runs; those of the guest client, and the signal's reason: it may have been started.
+   */
+  static async start(guest: GuestClient, spec: ProcessSpec, spool: Spool, signal?: AbortSignal): Promise<HostProcess> {
     try {
       const response = await guest.call(
         (calls, options) =>
@@ -80,7 +71,7 @@ export class HostProcess {
             },
             options,
           ),
-        { timeoutMs: CALL_MS },
+        { timeoutMs: CALL_MS, ...(signal ? { signal } : {}) },
       );
       if (response.process === undefined)
         throw new PyroError("GUEST_UNRESPONSIVE", "The guest's answer is incomplete.");
@@ -90,58 +81,73 @@ export class HostProcess {
     }
   }
 
-  /** Count of stdin bytes that the process's pipe has taken. */
-  get inputOffset(): bigint {
-    return this.#inputOffset;
-  }
-
   /**
    * Hands over stdin from `offset` on; what was taken before is skipped. Resolves when the guest has it all, with
-   * `closed` true when the process reads no more.
+   * `closed` true when the process reads no more. Errors: GUEST_UNRESPONSIVE when it is not read for minutes; the
+   * signal's reason.
    */
   async write(offset: bigint, data: Uint8Array, eof: boolean, signal: AbortSignal): Promise<{ closed: boolean }> {
     for (let at = 0; at < data.length || eof; ) {
       const part = data.subarray(at, at + MAX_WRITE_BYTES);
+      const from = offset + BigInt(at);
       at += part.length;
       const last = at >= data.length;
-      const response = await this.#guest.call(
-        (calls, options) =>
-          calls.writeInput(
-            {
-              processId: this.spec.processId,
-              offset: offset + BigInt(at - part.length),
-              data: part,
-              eof: eof && last,
-            },
-            options,
-          ),
-        { timeoutMs: WRITE_MS, signal },
-      );
-      if (response.inputOffset > this.#inputOffset) this.#inputOffset = response.inputOffset;
-      if (response.closed) return { closed: true };
+      const request = { processId: this.spec.processId, offset: from, data: part, eof: eof && last };
+      const options = { timeoutMs: WRITE_MS, signal };
+      const { closed } = await this.#ask((calls, call) => calls.writeInput(request, call), "write to", options);
+      if (closed) return { closed: true };
       if (last) break;
     }
     return { closed: false };
   }
 
-  async signal(number: number): Promise<void> {
-    const requestId = randomUUID();
-    await this.#guest.call(
-      (calls, options) => calls.signalProcess({ processId: this.spec.processId, signal: number, requestId }, options),
-      { timeoutMs: CALL_MS },
-    );
+  /** Count of stdin bytes that the process's pipe has taken, and whether it takes more. */
+  async input(): Promise<{ offset: bigint; closed: boolean }> {
+    const request = { processId: this.spec.processId, offset: 0n };
+    const { inputOffset, closed } = await this.#ask((calls, call) => calls.writeInput(request, call), "write to");
+    // A guest may say anything; what nobody could have written is not believed.
+    return { offset: inputOffset > MAX_CURSOR ? 0n : inputOffset, closed };
+  }
+
+  /** False when it had ended already. KILL ends the whole tree. Errors: INVALID_INPUT for one it cannot be sent. */
+  async signal(number: number): Promise<boolean> {
+    const request = {
+      processId: this.spec.processId,
+      signal: number,
+      wholeTree: number === SIGKILL,
+      requestId: randomUUID(),
+    };
+    const { delivered } = await this.#ask((calls, options) => calls.signalProcess(request, options), "signal");
+    return delivered;
+  }
+
+  /** Has the guest forget it, once it has ended: that frees what its output takes there. */
+  async remove(): Promise<void> {
+    await this.#ask((calls, options) => calls.removeProcess({ processId: this.spec.processId }, options), "forget");
   }
 
   async resize(columns: number, rows: number): Promise<void> {
-    await this.#guest.call(
-      (calls, options) => calls.resizeProcess({ processId: this.spec.processId, size: { columns, rows } }, options),
-      { timeoutMs: CALL_MS },
-    );
+    const request = { processId: this.spec.processId, size: { columns, rows } };
+    await this.#ask((calls, options) => calls.resizeProcess(request, options), "resize");
   }
 
   /** Stops copying, for when the microVM is ended on purpose. */
   abandon(reason: PyroError): void {
     this.#stopping.abort(reason);
+  }
+
+  async #ask<T>(
+    call: (calls: GuestCalls, options: { signal: AbortSignal }) => Promise<T>,
+    what: string,
+    options: GuestCallOptions = { timeoutMs: CALL_MS },
+  ): Promise<T> {
+    try {
+      return await this.#guest.call(call, options);
+    } catch (error) {
+      if (!(error instanceof ConnectError)) throw error;
+      const code = error.code === Code.InvalidArgument ? "INVALID_INPUT" : "GUEST_UNRESPONSIVE";
+      throw new PyroError(code, `The guest could not ${what} the process: ${error.rawMessage}`, { cause: error });
+    }
   }
 
   async #follow(first: GuestProcess): Promise<ProcessEnd> {
@@ -154,6 +160,8 @@ export class HostProcess {
       }
       for await (const event of this.#guest.readOutput(this.spec.processId, this.spool.end, this.#stopping.signal)) {
         if (event.case === "chunk") {
+          if (event.value.cursor > MAX_CURSOR)
+            throw new PyroError("GUEST_UNRESPONSIVE", "The guest's output makes no sense.");
           const stream = event.value.stream === Stream.STDERR ? "stderr" : "stdout";
           await this.spool.append(stream, event.value.cursor, event.value.data, this.#stopping.signal);
         } else if (event.case === "exited") {
@@ -220,11 +228,6 @@ function endOf(process: GuestProcess): ProcessEnd {
     outOfMemory: process.outOfMemory,
     endedAt: timestamp(process.endedUnixNanoseconds),
   };
-}
-
-function signalName(number: number): string {
-  const known = Object.entries(constants.signals).find(([, value]) => value === number);
-  return known?.[0] ?? `SIG${number}`;
 }
 
 /** A guest's clock may be anything: what is no date becomes now. */

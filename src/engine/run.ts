@@ -1,24 +1,24 @@
 // One run: a microVM made for one command and thrown away after it. Its record and output are on disk while it lives,
 // so that another daemon can take it up; its command is started exactly once whatever dies in between.
 import { mkdir, rm } from "node:fs/promises";
-import { join, posix } from "node:path";
+import { join } from "node:path";
 import { PyroError } from "../errors/error.ts";
 import { writeRecord } from "../host/records.ts";
 import type { EventOf, ParsedInputOf } from "../operations/table.ts";
+import type { DiskUser } from "./disk-watch.ts";
 import { checkDisk, checkSize } from "./limits.ts";
 import type { Machines } from "./machines.ts";
 import type { MicroVm } from "./microvm.ts";
 import type { Paths } from "./paths.ts";
 import type { Preparation, Prepared } from "./preparation.ts";
-import { HostProcess, type ProcessEnd, type ProcessSpec } from "./process.ts";
+import { HostProcess, type ProcessEnd } from "./process.ts";
+import { type ProcessSpec, specOf, within } from "./process-spec.ts";
 import type { ProcessFacts } from "./result.ts";
 import { Spool } from "./spool.ts";
 import type { Progress } from "./templates.ts";
 
 export const RUN_SCHEMA_VERSION = 3;
 const PROCESS_ID = "proc_1";
-const WORKSPACE_PATH = "/workspace";
-const DEFAULT_TERMINAL = { columns: 80, rows: 24 };
 
 export type RunInput = ParsedInputOf<"run">;
 
@@ -55,7 +55,7 @@ export interface RunRecord {
   readonly end: ProcessEnd | null;
 }
 
-export class Run {
+export class Run implements DiskUser {
   readonly vmId: string;
   /** The process, once it was started. Rejects with a PyroError when it could not be. */
   readonly started: Promise<HostProcess | undefined>;
@@ -98,7 +98,7 @@ export class Run {
       environment_digest: null,
       stage: "preparing",
       attached: request.attached,
-      process: specOf(request),
+      process: specOf(PROCESS_ID, request.input, request),
       started_at: null,
       end: null,
     };
@@ -118,6 +118,11 @@ export class Run {
       startedAt: this.#record.started_at ?? new Date().toISOString(),
       end: this.#record.end ?? undefined,
     };
+  }
+
+  /** Its end is known. */
+  get over(): boolean {
+    return this.#record.end !== null;
   }
 
   get attached(): boolean {
@@ -154,15 +159,36 @@ export class Run {
     return () => this.#listeners.delete(listener);
   }
 
+  /** Stdin from `offset` on; `closed` when the command reads no more, as one that has ended does. */
+  async write(offset: bigint, data: Uint8Array, eof: boolean, signal: AbortSignal): Promise<{ closed: boolean }> {
+    return (await (await this.started)?.write(offset, data, eof, signal)) ?? { closed: true };
+  }
+
+  async signal(number: number): Promise<void> {
+    await (await this.started)?.signal(number);
+  }
+
+  async resize(columns: number, rows: number): Promise<void> {
+    await (await this.started)?.resize(columns, rows);
+  }
+
   /** Ends everything of it at once; `ended` rejects with the reason unless it had ended. */
   cancel(reason: PyroError): void {
     this.#cancelling.abort(reason);
     this.#process?.abandon(reason);
   }
 
-  /** How many writes of its guest the host could not carry out; 0 when it has no microVM, or none that says so. */
-  async failedWrites(): Promise<number> {
-    return (await this.#vm?.machine.failedWrites().catch(() => 0)) ?? 0;
+  async outOfRoom(): Promise<boolean> {
+    return (await this.#vm?.machine.outOfRoom()) ?? false;
+  }
+
+  /** A run is not worth waiting for: whoever asked for it can ask again. */
+  noRoom(error: PyroError): void {
+    this.cancel(error);
+  }
+
+  async roomAgain(): Promise<void> {
+    // It was ended.
   }
 
   /** Lets go of it without ending it: the daemon stops, the next one takes it up. */
@@ -200,10 +226,7 @@ export class Run {
       const options = { machineId: this.vmId, diskPath: this.#diskPath, signal };
       this.#vm = await machines.obtain(prepared, options, progress);
       signal.throwIfAborted();
-      const asked = this.#record.process;
-      const env: Record<string, string> = { ...prepared.environment.env, ...asked.env };
-      if (asked.user === "") env.HOME ??= "/root";
-      const process: ProcessSpec = { ...asked, env };
+      const process = within(prepared.environment.env, this.#record.process);
       await this.#save({
         ...this.#record,
         machine_id: this.#vm.machine.vmId,
@@ -291,26 +314,4 @@ export class Run {
     // Not synced: a run does not outlive its host.
     await writeRecord(join(this.#directory, "run.json"), record, { durable: false });
   }
-}
-
-function specOf({ input, terminal, stdinClosed }: RunRequest): ProcessSpec {
-  const argv = typeof input.command === "string" ? ["sh", "-lc", input.command] : input.command;
-  const env: Record<string, string> = { ...(input.tty ? { TERM: "xterm-256color" } : {}), ...input.env };
-  const texts = [...argv, ...Object.entries(env).flat(), input.cwd ?? "", input.user ?? ""];
-  if (texts.some((text) => text.includes("\0"))) {
-    throw new PyroError(
-      "INVALID_INPUT",
-      "A command, variable, directory or user holds a zero byte, which no process can have.",
-    );
-  }
-  return {
-    processId: PROCESS_ID,
-    argv,
-    env,
-    cwd: posix.resolve(WORKSPACE_PATH, input.cwd ?? ""),
-    user: input.user ?? "",
-    terminal: input.tty ? (terminal ?? DEFAULT_TERMINAL) : undefined,
-    noStdin: input.no_stdin || stdinClosed,
-    timeoutMs: (input.timeout_seconds ?? 0) * 1000,
-  };
 }

@@ -10,7 +10,7 @@ import type { Launcher } from "../launcher/launcher.ts";
 import type { OutputOf, ParsedInputOf } from "../operations/table.ts";
 import { newVmId, VM_ID_PATTERN } from "../wire/ids.ts";
 import { CLAIM_MS } from "../wire/protocol.ts";
-import { DiskWatch } from "./disk-watch.ts";
+import type { KnownVms } from "./known-vms.ts";
 import { MicroVm } from "./microvm.ts";
 import { DEFAULT_RESULT_BYTES, parseCursor, withOutput, withoutOutput } from "./result.ts";
 import { RUN_SCHEMA_VERSION, Run, type RunContext, type RunRecord, type RunRequest } from "./run.ts";
@@ -41,18 +41,16 @@ export class Runs {
   readonly #unremoved = new Set<Run>();
   /** Runs of an earlier daemon that had not got to their command: a client that comes back begins them anew. */
   readonly #neverStarted = new Set<string>();
-  readonly #diskWatch: DiskWatch;
   #closed = false;
 
   constructor(context: RunContext, launcher: Launcher) {
     this.#context = context;
     this.#launcher = launcher;
-    this.#diskWatch = new DiskWatch(context.paths.state, () => this.#live());
   }
 
   /** Count of runs that have not ended. */
   get running(): number {
-    return this.#live().length;
+    return this.live.length;
   }
 
   /**
@@ -116,10 +114,9 @@ export class Runs {
     return { vm_id: run.vmId, ...withoutOutput(run.facts, cursor) };
   }
 
-  /** Takes up what an earlier daemon left, and ends what cannot be taken up. */
-  async adopt(): Promise<void> {
+  /** Takes up what an earlier daemon left, and takes the microVMs of that out of `known`. */
+  async adopt(known: KnownVms): Promise<void> {
     await mkdir(this.#context.paths.runs, { recursive: true, mode: 0o700 });
-    const known = new Map((await this.#launcher.vms()).map((vm) => [vm.vmId, vm]));
     for (const name of await readdir(this.#context.paths.runs)) {
       const directory = join(this.#context.paths.runs, name);
       const record = await readRecord<RunRecord>(join(directory, "run.json")).catch((error: unknown) => {
@@ -138,16 +135,11 @@ export class Runs {
       entry.timer = this.#expireAfter(entry, record.attached ? CLAIM_MS : KEPT_MS);
       if (machine !== undefined) known.delete(machineId);
     }
-    // Half-made ones, templates in the making, idle ones of a pool, and the last words of those that ended while nobody was there.
-    for (const vmId of known.keys()) {
-      await this.#launcher.call((calls, options) => calls.killVm({ vmId }, options)).catch(() => {});
-    }
   }
 
   /** Lets go of every run without ending it: this daemon cannot go on. */
   async release(): Promise<void> {
     this.#closed = true;
-    this.#diskWatch.stop();
     for (const entry of this.#entries.values()) {
       clearTimeout(entry.timer);
       await entry.run.release();
@@ -157,13 +149,13 @@ export class Runs {
   /** Ends every run and returns when nothing of them is left. */
   async close(): Promise<void> {
     this.#closed = true;
-    this.#diskWatch.stop();
     for (const entry of [...this.#entries.values()])
       this.#drop(entry, new PyroError("CANCELLED", "The daemon was stopped."));
     await Promise.all(this.#closing);
   }
 
-  #live(): Run[] {
+  /** Those that have not ended. */
+  get live(): Run[] {
     return [...this.#entries.values()].map(({ run }) => run).filter((run) => run.facts.end === undefined);
   }
 
@@ -175,7 +167,6 @@ export class Runs {
   #add(run: Run): Entry {
     const entry: Entry = { run, clients: 0, timer: undefined };
     this.#entries.set(run.vmId, entry);
-    this.#diskWatch.look();
     return entry;
   }
 

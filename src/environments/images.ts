@@ -66,6 +66,20 @@ async function imageOf(paths: Paths, record: NameRecord): Promise<EnvironmentFac
   };
 }
 
+/**
+ * An image by its digest, under the name that somebody used for it and with the variables it had then; undefined when it
+ * is not there as it was written.
+ */
+export async function imageByDigest(
+  paths: Paths,
+  known: { environment: string; digest: string; env: Readonly<Record<string, string>> },
+): Promise<InstalledEnvironment | undefined> {
+  const found = await imageOf(paths, { ...known, schema_version: SCHEMA_VERSION, env: { ...known.env } });
+  if (found === undefined) return undefined;
+  const { environment, digest, size_bytes, imagePath, baseType, env } = found;
+  return { environment, digest, size_bytes, imagePath, baseType, env };
+}
+
 function imageAt(paths: Paths, digest: string): string {
   return join(layout.image(paths, digest), "image.squashfs");
 }

@@ -11,6 +11,7 @@ import {
   type EnvironmentFacts,
   findImage,
   type InstalledEnvironment,
+  imageByDigest,
   installImage,
   type MadeImage,
   prepareImage,
@@ -46,6 +47,13 @@ export interface InspectedEnvironment {
   readonly name: EnvironmentName;
   readonly facts: EnvironmentFacts | undefined;
   readonly inUse: boolean;
+}
+
+/** What a record says of the image that something stands on. */
+export interface KnownEnvironment {
+  readonly environment: string;
+  readonly digest: string;
+  readonly env: Readonly<Record<string, string>>;
 }
 
 export class EnvironmentStore {
@@ -151,6 +159,24 @@ export class EnvironmentStore {
     } finally {
       releaseName();
     }
+  }
+
+  /**
+   * The very image that somebody stands on already, whatever its name stands for by now.
+   * Errors: ENVIRONMENT_MISSING when it is not there any more.
+   */
+  async acquireAgain(known: KnownEnvironment): Promise<HeldEnvironment> {
+    const release = this.#holds.hold(known.digest);
+    const found = await imageByDigest(this.#paths, known).catch((error: unknown) => {
+      release();
+      throw failBuild("HOST_IO_FAILED", `The image of ${known.environment} cannot be read`, error);
+    });
+    if (found !== undefined) return { ...found, release };
+    release();
+    throw new PyroError(
+      "ENVIRONMENT_MISSING",
+      `The image ${known.digest.slice(0, 12)} of ${known.environment} is not there any more, or is damaged.`,
+    );
   }
 
   /** Holds an image that somebody uses already, such as a microVM that an earlier daemon started. */

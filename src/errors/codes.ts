@@ -52,6 +52,12 @@ export const CODES = {
     hint: "What the registry sent is not what its digests say; try again, and if it stays so, tell who runs the registry.",
     mcpHint: "What the registry sent is not what its digests say; try once more, or use another environment.",
   },
+  ENVIRONMENT_MISSING: {
+    exit: 1,
+    retryable: false,
+    hint: "The lower half of the workspace's disk is gone: put the image's directory back from a backup, or delete the workspace.",
+    mcpHint: OPERATOR_HINT,
+  },
   ENVIRONMENT_PLATFORM_MISSING: {
     exit: 1,
     retryable: false,

@@ -40,6 +40,8 @@ export class GuestClient {
   readonly #open: (signal: AbortSignal) => Promise<Duplex>;
   #connected: Promise<Connected> | undefined;
   readonly #closed = new AbortController();
+  /** Set while the guest is known to stand still. */
+  #held: { readonly reason: PyroError; readonly over: PromiseWithResolvers<void> } | undefined;
 
   /** `open` gives a fresh session on the control port; it rejects with a PyroError when the microVM has gone. */
   constructor(open: (signal: AbortSignal) => Promise<Duplex>) {
@@ -60,6 +62,7 @@ export class GuestClient {
     if (options.signal) signals.push(options.signal);
     const signal = AbortSignal.any(signals);
     for (;;) {
+      this.#refuseHeld();
       let connected: Connected | undefined;
       try {
         connected = await this.#connect(signal);
@@ -67,6 +70,7 @@ export class GuestClient {
       } catch (error) {
         if (options.signal?.aborted) throw options.signal.reason;
         if (this.#closed.signal.aborted) throw this.#closed.signal.reason;
+        this.#refuseHeld();
         if (deadline.aborted) throw unresponsive(options.timeoutMs, error);
         if (error instanceof PyroError || !isLinkFailure(error)) throw error;
         this.#drop(connected);
@@ -83,7 +87,12 @@ export class GuestClient {
     let cursor = from;
     let failingSince: number | undefined;
     for (;;) {
+      if (this.#held !== undefined) {
+        await orAborted(this.#held.over.promise, AbortSignal.any([signal, this.#closed.signal]));
+        failingSince = undefined;
+      }
       const connected = await this.#reconnect(signal);
+      if (connected === undefined) continue;
       const opened = Date.now();
       const ping = setInterval(() => void this.#ping(connected), PING_INTERVAL_MS);
       try {
@@ -111,6 +120,23 @@ export class GuestClient {
     }
   }
 
+  /**
+   * The guest stands still, and nobody is to take that for its end: calls reject with `reason` until `unhold`, whoever
+   * awaits output waits on.
+   */
+  hold(reason: PyroError): void {
+    this.#held ??= { reason, over: Promise.withResolvers() };
+  }
+
+  #refuseHeld(): void {
+    if (this.#held !== undefined) throw this.#held.reason;
+  }
+
+  unhold(): void {
+    this.#held?.over.resolve();
+    this.#held = undefined;
+  }
+
   /** Ends the session; calls under way and later ones reject with `reason`. Idempotent: the first reason stands. */
   close(reason = new PyroError("CANCELLED", "The connection to the guest was closed.")): void {
     if (this.#closed.signal.aborted) return;
@@ -130,7 +156,8 @@ export class GuestClient {
     });
   }
 
-  async #reconnect(signal: AbortSignal): Promise<Connected> {
+  /** Undefined when the guest turned out to stand still. */
+  async #reconnect(signal: AbortSignal): Promise<Connected | undefined> {
     const deadline = AbortSignal.timeout(RECONNECT_MS);
     const bounded = AbortSignal.any([signal, deadline, this.#closed.signal]);
     for (;;) {
@@ -139,6 +166,7 @@ export class GuestClient {
       } catch (error) {
         if (signal.aborted) throw signal.reason;
         if (this.#closed.signal.aborted) throw this.#closed.signal.reason;
+        if (this.#held !== undefined) return undefined;
         if (deadline.aborted) throw unresponsive(RECONNECT_MS, error);
         if (error instanceof PyroError) throw error;
         await sleep(RETRY_PAUSE_MS);

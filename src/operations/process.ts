@@ -170,7 +170,7 @@ export const processWrite = defineOperation({
   }),
   errors: [...PROCESS_ERRORS, "PROCESS_NOT_READING", "MICROVM_LOST", "GUEST_UNRESPONSIVE"],
   effect: { readOnly: false, destructive: false, idempotent: false, openWorld: false },
-  legalIn: ["started", "stopped"],
+  legalIn: ["started", "stopped", "failed"],
   profiles: ["workspace-full"],
   cli: {
     path: ["workspace", "process", "write"],
@@ -210,7 +210,7 @@ export const processSignal = defineOperation({
   }),
   errors: [...PROCESS_ERRORS, "MICROVM_LOST", "GUEST_UNRESPONSIVE"],
   effect: { readOnly: false, destructive: true, idempotent: false, openWorld: false },
-  legalIn: ["started", "stopped"],
+  legalIn: ["started", "stopped", "failed"],
   profiles: ["workspace-core", "workspace-full"],
   cli: {
     path: ["workspace", "process", "signal"],

@@ -6,6 +6,7 @@ import * as f from "./fields.ts";
 
 /** What a start of a workspace's microVM may answer with, beyond what any call may. */
 export const START_ERRORS = [
+  "ENVIRONMENT_MISSING",
   "HOST_MEMORY_SHORT",
   "LIMIT_EXCEEDED",
   "CONFINEMENT_UNAVAILABLE",
@@ -286,7 +287,7 @@ export const workspaceSyncPush = defineOperation({
   }),
   errors: [...WORKSPACE_ERRORS, ...TRANSFER_ERRORS, ...START_ERRORS],
   effect: { readOnly: false, destructive: true, idempotent: true, openWorld: false },
-  legalIn: ["started", "stopped"],
+  legalIn: ["started", "stopped", "failed"],
   profiles: ["workspace-core", "workspace-full"],
   upload: "source_path",
   events: envEvent,
@@ -332,7 +333,7 @@ export const workspaceExec = defineOperation({
   output: logEntry,
   errors: [...WORKSPACE_ERRORS, ...START_ERRORS, "CWD_NOT_FOUND", "USER_NOT_FOUND"],
   effect: { readOnly: false, destructive: false, idempotent: false, openWorld: false },
-  legalIn: ["started", "stopped"],
+  legalIn: ["started", "stopped", "failed"],
   profiles: ["workspace-core", "workspace-full"],
   stdin: true,
   events: z.discriminatedUnion("type", [

@@ -1,9 +1,9 @@
 // A command in a microVM of its own, as a person writes it: await it for the result, iterate it for the output.
-import { constants } from "node:os";
 import { Collector } from "../client/collect.ts";
 import { type OutputStream, openStream, type Stream, type StreamOptions, toBytes } from "../client/stream.ts";
 import type { Where } from "../client/where.ts";
 import { PyroError } from "../errors/error.ts";
+import { signalNumber } from "../operations/signals.ts";
 import { type InputOf, OPERATIONS } from "../operations/table.ts";
 import { toCamel } from "./case.ts";
 import type { OutputChunk, RunEvent, RunOptions, RunResult } from "./types.ts";
@@ -189,16 +189,4 @@ function begin(
       resize: () => {},
     };
   }
-}
-
-function signalNumber(signal: string | number): number {
-  const known: Readonly<Record<string, number>> = constants.signals;
-  if (typeof signal === "number") {
-    if (Number.isInteger(signal) && signal > 0 && signal <= 64) return signal;
-  } else {
-    const name = signal.startsWith("SIG") ? signal : `SIG${signal}`;
-    const number = Object.hasOwn(known, name) ? known[name] : undefined;
-    if (number !== undefined) return number;
-  }
-  throw new PyroError("INVALID_INPUT", `There is no signal ${signal}.`);
 }

@@ -10,6 +10,7 @@ import { buffer } from "node:stream/consumers";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ErrorData } from "../../src/errors/error.ts";
+import { newVmId } from "../../src/wire/ids.ts";
 import {
   type DaemonStatus,
   decodeJson,
@@ -20,7 +21,6 @@ import {
   ToClient,
   ToDaemon,
 } from "../../src/wire/protocol.ts";
-import { newVmId } from "../../src/wire/ids.ts";
 import { type OwnHome, ownHome, pyro, ROOT, runOk, startPyro } from "./harness.ts";
 
 const HEAD = { attached: true, stdin_closed: true };

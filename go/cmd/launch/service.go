@@ -193,6 +193,23 @@ func (s *service) KillVm(
 	return connect.NewResponse(&launchv1.KillVmResponse{}), nil
 }
 
+func (s *service) KeepVm(
+	ctx context.Context, request *connect.Request[launchv1.KeepVmRequest],
+) (*connect.Response[launchv1.KeepVmResponse], error) {
+	s.lease.touch()
+	m := request.Msg
+	if err := checkVMID(m.GetVmId()); err != nil {
+		return nil, err
+	}
+	if len(m.GetLabels()) > maxLabels {
+		return nil, invalid("labels: %d, at most %d", len(m.GetLabels()), maxLabels)
+	}
+	if err := s.registry.Keep(ctx, m.GetVmId(), m.GetLabels(), maxLabels); err != nil {
+		return nil, coded(err)
+	}
+	return connect.NewResponse(&launchv1.KeepVmResponse{}), nil
+}
+
 func (s *service) Stop(context.Context, *connect.Request[launchv1.StopRequest]) (*connect.Response[launchv1.StopResponse], error) {
 	s.lease.end()
 	return connect.NewResponse(&launchv1.StopResponse{}), nil
@@ -311,6 +328,8 @@ func coded(err error) error {
 		code = connect.CodeAlreadyExists
 	case errors.Is(err, memory.ErrUnknown), errors.Is(err, vmm.ErrUnknown):
 		code = connect.CodeNotFound
+	case errors.Is(err, vmm.ErrLabels):
+		code = connect.CodeInvalidArgument
 	case errors.Is(err, vmm.ErrClosing):
 		code = connect.CodeUnavailable
 	case errors.Is(err, memory.ErrBusy), errors.Is(err, memory.ErrDigest), errors.Is(err, vmm.ErrConfinement),
@@ -324,10 +343,4 @@ func coded(err error) error {
 		code = connect.CodeDeadlineExceeded
 	}
 	return connect.NewError(code, err)
-}
-
-func (s *service) KeepVm(
-	_ context.Context, request *connect.Request[launchv1.KeepVmRequest],
-) (*connect.Response[launchv1.KeepVmResponse], error) {
-	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("KeepVm"))
 }

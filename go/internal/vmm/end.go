@@ -111,6 +111,9 @@ func reap(pidfd int) {
 func (r *Registry) Kill(ctx context.Context, id string) error {
 	r.mutex.Lock()
 	v, ok := r.vms[id]
+	if ok {
+		v.doomed = true
+	}
 	r.mutex.Unlock()
 	if ok {
 		select {

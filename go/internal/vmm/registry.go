@@ -29,6 +29,8 @@ var (
 	ErrClosing = errors.New("the launcher is ending")
 	// ErrConfinement: the sandbox could not be made.
 	ErrConfinement = errors.New("confinement")
+	// ErrLabels: there would be more labels than a microVM may have.
+	ErrLabels = errors.New("too many labels")
 	// ErrMonitor: the VMM's monitor did not do what was asked.
 	ErrMonitor = errors.New("monitor")
 )
@@ -234,6 +236,38 @@ func (r *Registry) Shutdown(ctx context.Context) {
 	r.cgroups.Close()
 }
 
+// Keep makes a microVM one that lives on unclaimed, and adds labels to its own. Once it has succeeded KillEphemeral ends
+// the microVM no more; one whose end was decided before is not kept. Errors: ErrUnknown, ErrLabels, that of ctx.
+func (r *Registry) Keep(ctx context.Context, id string, labels map[string]string, maxLabels int) error {
+	r.mutex.Lock()
+	v, ok := r.vms[id]
+	r.mutex.Unlock()
+	if !ok {
+		return ErrUnknown
+	}
+	select {
+	case <-v.started:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if v.over || v.doomed {
+		return ErrUnknown
+	}
+	merged := maps.Clone(v.info.Labels)
+	if merged == nil {
+		merged = map[string]string{}
+	}
+	maps.Copy(merged, labels)
+	if len(merged) > maxLabels {
+		return fmt.Errorf("%w: %d, at most %d", ErrLabels, len(merged), maxLabels)
+	}
+	v.spec.Ephemeral, v.info.Ephemeral = false, false
+	v.spec.Labels, v.info.Labels = merged, merged
+	return nil
+}
+
 // KillEphemeral ends the microVMs that live only while they are claimed, and removes their directories.
 func (r *Registry) KillEphemeral(ctx context.Context) {
 	r.killAll(ctx, func(v *vm) bool { return v.spec.Ephemeral })
@@ -244,6 +278,7 @@ func (r *Registry) killAll(ctx context.Context, which func(*vm) bool) {
 	var ids []string
 	for id, v := range r.vms {
 		if which(v) {
+			v.doomed = true
 			ids = append(ids, id)
 		}
 	}

@@ -23,7 +23,8 @@ import (
 // setupTime is how long the sandbox may take to be made.
 const setupTime = 15 * time.Second
 
-// vm is one microVM. Its info and over are guarded by the registry's mutex; the rest is set before started closes.
+// vm is one microVM. Its info, over, doomed and what Keep changes of its spec are guarded by the registry's mutex; the
+// rest is set before started closes.
 type vm struct {
 	spec      Spec
 	directory string
@@ -31,6 +32,8 @@ type vm struct {
 	started, ended chan struct{}
 	info           Info
 	over           bool
+	// doomed says that its end is decided: from here on it cannot be kept.
+	doomed bool
 
 	slot    int
 	uid     uint32

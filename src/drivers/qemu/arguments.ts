@@ -125,8 +125,9 @@ function drives(given: Drives, files: HandedFile[]): string[] {
       files.push({ path: file.path, readOnly: file.readOnly });
     }
     args.push("-blockdev", JSON.stringify(driveNode(role, below)));
-    // A full host disk is an I/O error to the guest; QEMU's default would stop the whole microVM instead.
-    args.push("-device", `virtio-blk-pci,drive=${role},id=drive-${role},werror=report,rerror=report`);
+    // A full host disk stops the microVM until there is room, and the guest hears of nothing; any other failure is the
+    // guest's I/O error.
+    args.push("-device", `virtio-blk-pci,drive=${role},id=drive-${role},werror=enospc,rerror=report`);
   });
   return args;
 }

@@ -67,16 +67,9 @@ export class QemuMachine implements Machine {
     await this.#qmp((qmp) => qmp.execute("block_resize", { "node-name": role, size: virtualBytes }));
   }
 
-  async failedWrites(): Promise<number> {
-    const drives = await this.#qmp((qmp) => qmp.execute("query-blockstats"));
-    if (!Array.isArray(drives)) return 0;
-    let failed = 0;
-    for (const drive of drives as unknown[]) {
-      const { qdev, stats } = Object(drive) as { qdev?: unknown; stats?: { failed_wr_operations?: unknown } };
-      const count = Number(Object(stats).failed_wr_operations);
-      if (String(qdev).includes("drive-writable") && count > 0) failed += count;
-    }
-    return failed;
+  async outOfRoom(): Promise<boolean> {
+    const answer = await this.#qmp((qmp) => qmp.execute("query-status"));
+    return Object(answer).status === "io-error";
   }
 
   async pause(): Promise<void> {

@@ -5,8 +5,8 @@ import { test } from "node:test";
 import { call, daemonStatus, stopDaemon } from "../../../src/client/call.ts";
 import { openStream } from "../../../src/client/stream.ts";
 import { PyroError } from "../../../src/errors/error.ts";
-import { ToClient, ToDaemon } from "../../../src/wire/protocol.ts";
 import { newVmId, VM_ID_PATTERN } from "../../../src/wire/ids.ts";
+import { ToClient, ToDaemon } from "../../../src/wire/protocol.ts";
 import { Conversation, greet, listen, runOutput, temporaryHome } from "./fake-daemon.ts";
 
 function withCode(code: string) {

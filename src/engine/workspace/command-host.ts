@@ -1,0 +1,23 @@
+// What the commands of a workspace need of it, and nothing else of it.
+import type { GuestClient } from "../../guest/client.ts";
+import type { Progress } from "../templates.ts";
+
+/** A microVM that is there to be used. It counts as activity until it is left; leaving twice is once. */
+export interface Entered {
+  readonly guest: GuestClient;
+  /** What every process in it gets: the image's variables, then the workspace's own. */
+  readonly env: Readonly<Record<string, string>>;
+  leave(): void;
+}
+
+/** What the commands of a workspace need of it. */
+export interface CommandHost {
+  readonly workspaceId: string;
+  /** On the host, for the commands alone; made already. */
+  readonly commandsDirectory: string;
+  /**
+   * Its microVM, started when it is stopped. Errors: WORKSPACE_STATE, WORKSPACE_FAILED, WORKSPACE_NOT_FOUND when it is
+   * deleted meanwhile, those of a start; the signal's reason.
+   */
+  enter(signal: AbortSignal, progress: Progress): Promise<Entered>;
+}

@@ -1,0 +1,269 @@
+// The microVM of one workspace: started when somebody needs it, stopped when nobody has for a while, noticed when it is
+// lost. What it is used for is others' business.
+import { randomBytes } from "node:crypto";
+import { orAborted } from "../../abort/or-aborted.ts";
+import { PyroError } from "../../errors/error.ts";
+import type { Launcher } from "../../launcher/launcher.ts";
+import { checkDisk } from "../limits.ts";
+import type { Machines } from "../machines.ts";
+import type { MicroVm } from "../microvm.ts";
+import type { Paths } from "../paths.ts";
+import type { Preparation, Prepared, Shape } from "../preparation.ts";
+import type { Progress } from "../templates.ts";
+import { Idleness } from "./idleness.ts";
+import type { Ledger } from "./ledger.ts";
+import { layoutOf, type StoredWorkspace } from "./record.ts";
+import { Turns } from "./turns.ts";
+
+/** What workspaces need of the house. */
+export interface WorkspaceContext {
+  readonly paths: Paths;
+  readonly preparation: Preparation;
+  readonly machines: Machines;
+  readonly launcher: Launcher;
+}
+
+/** A start that failed is tried again by whoever comes next; every other failure stays. */
+const START_STAGE = "start";
+/** Most of a guest's console in a record, characters. */
+const CONSOLE_TAIL = 4000;
+
+export class Life {
+  readonly idleness: Idleness;
+  readonly #context: WorkspaceContext;
+  readonly #ledger: Ledger;
+  /** Aborts when the workspace is deleted. */
+  readonly #deleted: AbortSignal;
+  readonly #onEnded: (why: string) => Promise<void>;
+  readonly #turns = new Turns();
+  readonly #listeners = new Set<Progress>();
+  #vm: MicroVm | undefined;
+  #starting: Promise<void> | undefined;
+  #released = false;
+
+  /** `onEnded` is called, and awaited, when its microVM is not there any more though nobody deletes it. */
+  constructor(
+    context: WorkspaceContext,
+    ledger: Ledger,
+    deleted: AbortSignal,
+    onEnded: (why: string) => Promise<void>,
+  ) {
+    this.#context = context;
+    this.#ledger = ledger;
+    this.#deleted = deleted;
+    this.#onEnded = onEnded;
+    const { ttl_seconds, last_activity_at } = ledger.record;
+    const stop = () => void this.#stopIdle().catch(() => {});
+    this.idleness = new Idleness(ttl_seconds, new Date(last_activity_at), stop);
+  }
+
+  get vm(): MicroVm | undefined {
+    return this.#vm;
+  }
+
+  /** Changes of its state come one after the other. */
+  async inTurn<T>(work: () => Promise<T>): Promise<T> {
+    return await this.#turns.take(work);
+  }
+
+  /**
+   * Its microVM, started when it is stopped. Errors: WORKSPACE_STATE, WORKSPACE_FAILED, WORKSPACE_NOT_FOUND when it is
+   * deleted meanwhile, those of a start; the signal's reason.
+   */
+  async running(signal: AbortSignal, progress: Progress): Promise<MicroVm> {
+    this.#listeners.add(progress);
+    try {
+      for (;;) {
+        this.#deleted.throwIfAborted();
+        if (this.#released) throw new PyroError("CANCELLED", "The daemon is stopping.");
+        const { record } = this.#ledger;
+        if (record.state === "started" && this.#vm !== undefined) return this.#vm;
+        checkStartable(record);
+        this.#starting ??= this.inTurn(() => this.#start()).finally(() => {
+          this.#starting = undefined;
+        });
+        await orAborted(this.#starting, AbortSignal.any([signal, this.#deleted]));
+      }
+    } finally {
+      this.#listeners.delete(progress);
+    }
+  }
+
+  /** In its turn: the first microVM, on a disk that is made for it. */
+  async begin(shape: Shape, calls: BeginCalls): Promise<{ vm: MicroVm; prepared: Prepared }> {
+    const { preparation, machines } = this.#context;
+    const begun = machines.begin();
+    let prepared: Prepared | undefined;
+    try {
+      prepared = await preparation.prepare(shape, calls.progress, calls.signal);
+      calls.prepared(prepared);
+      const diskPath = layoutOf(this.#ledger.directory).disk;
+      const options = { machineId: this.#newMachineId(), diskPath, signal: calls.signal };
+      this.#vm = await machines.obtain(prepared, options, calls.progress);
+      return { vm: this.#vm, prepared };
+    } finally {
+      begun(prepared);
+    }
+  }
+
+  /** In its turn: it runs, is kept without a daemon from here on, and written down. On failure its microVM is gone. */
+  async settle(vm: MicroVm, { driver }: Prepared, change: Partial<StoredWorkspace>): Promise<void> {
+    const vmId = vm.machine.vmId;
+    try {
+      await this.#keep(vmId);
+      await this.#ledger.save(
+        {
+          state: "started",
+          stop_reason: null,
+          failure: null,
+          machine_id: vmId,
+          driver: driver.name,
+          acceleration: driver.features.acceleration,
+          last_activity_at: new Date().toISOString(),
+          ...change,
+        },
+        { durable: true },
+      );
+    } catch (error) {
+      this.#vm = undefined;
+      await vm.kill().catch(() => {});
+      throw error;
+    }
+    this.#attach(vm);
+  }
+
+  /** Takes up one that an earlier daemon started, and may have been killed before it kept it. */
+  async takeUp(vm: MicroVm): Promise<void> {
+    await this.#keep(vm.machine.vmId);
+    this.#attach(vm);
+  }
+
+  /** In its turn: ends it at once. */
+  async kill(): Promise<void> {
+    this.idleness.unwatch();
+    const vm = this.#vm;
+    this.#vm = undefined;
+    await vm?.kill();
+  }
+
+  /** Lets go of it and leaves it running. */
+  release(): void {
+    this.#released = true;
+    this.idleness.unwatch();
+    this.#vm?.release();
+  }
+
+  /** In its turn. */
+  async #start(): Promise<void> {
+    const { record } = this.#ledger;
+    if (record.state === "started" && this.#vm !== undefined) return;
+    const { preparation, machines, paths } = this.#context;
+    const { image, environment, identity } = record;
+    const signal = this.#deleted;
+    signal.throwIfAborted();
+    const progress: Progress = (event) => {
+      for (const listener of this.#listeners) listener(event);
+    };
+    const begun = machines.begin();
+    let prepared: Prepared | undefined;
+    try {
+      await checkDisk(paths);
+      if (image === null || identity === null) throw failedError(record);
+      progress({ stage: "start", message: "Starting the workspace", fraction: null });
+      prepared = await preparation.prepareAgain(sizesOf(record), { ...image, environment }, progress, signal);
+      const diskPath = layoutOf(this.#ledger.directory).disk;
+      const options = { machineId: this.#newMachineId(), diskPath, identity, signal };
+      this.#vm = await machines.restart(prepared, options, progress);
+      await this.settle(this.#vm, prepared, {});
+    } catch (error) {
+      if (!signal.aborted) await this.#noteFailure(error);
+      throw error;
+    } finally {
+      prepared?.environment.release();
+      begun(prepared);
+    }
+  }
+
+  #attach(vm: MicroVm): void {
+    this.#vm = vm;
+    vm.machine.ended.then((why) => this.#lose(vm, why)).catch(() => {});
+    this.idleness.watch();
+  }
+
+  async #keep(vmId: string): Promise<void> {
+    const labels = { workspace: this.#ledger.record.workspace_id };
+    await this.#context.launcher.call((calls, options) => calls.keepVm({ vmId, labels }, options));
+  }
+
+  /** It ended by itself. */
+  async #lose(vm: MicroVm, why: string): Promise<void> {
+    if (this.#vm !== vm || this.#deleted.aborted || this.#released) return;
+    this.#vm = undefined;
+    this.#ledger.note({ state: "stopped", stop_reason: "lost", machine_id: null });
+    this.idleness.unwatch();
+    await vm.kill().catch(() => {});
+    await this.#onEnded(`The microVM ended: ${why}.`);
+    await this.inTurn(async () => {
+      if (this.#vm === undefined && !this.#deleted.aborted) await this.#ledger.save({}, { durable: true });
+    });
+  }
+
+  async #stopIdle(): Promise<void> {
+    await this.inTurn(async () => {
+      const vm = this.#vm;
+      if (vm === undefined || !this.idleness.isDue || this.#deleted.aborted || this.#released) return;
+      // From here on whoever comes waits for its turn to start it again.
+      this.#vm = undefined;
+      this.idleness.unwatch();
+      await vm.shutdown();
+      await this.#onEnded("The workspace was stopped.");
+      const last_activity_at = this.idleness.lastActivity.toISOString();
+      await this.#ledger.save(
+        { state: "stopped", stop_reason: "idle", machine_id: null, last_activity_at },
+        { durable: true },
+      );
+    });
+  }
+
+  /** A guest that cannot get ready, or a base that is gone, is a failed workspace; a host that is short of something is not. */
+  async #noteFailure(error: unknown): Promise<void> {
+    if (!(error instanceof PyroError)) return;
+    const { code, details, message } = error;
+    if (code !== "ENVIRONMENT_MISSING" && !(code === "MICROVM_START_FAILED" && details.stage === "ready")) return;
+    const tail = typeof details.console_tail === "string" ? details.console_tail.slice(-CONSOLE_TAIL) : "";
+    const failure = { stage: START_STAGE, message, console_tail: tail };
+    const change = { state: "failed", stop_reason: null, failure, machine_id: null } as const;
+    await this.#ledger.save(change, { durable: true }).catch(() => {});
+  }
+
+  #newMachineId(): string {
+    return `${this.#ledger.record.workspace_id}-${randomBytes(4).toString("hex")}`;
+  }
+}
+
+export interface BeginCalls {
+  readonly progress: Progress;
+  /** Called when environment and template are there. */
+  readonly prepared: (prepared: Prepared) => void;
+  readonly signal: AbortSignal;
+}
+
+export function sizesOf(record: StoredWorkspace): Omit<Shape, "environment"> {
+  return { vcpuCount: record.vcpu_count, memMib: record.mem_mib, diskMib: record.disk_mib };
+}
+
+export function failedError({ workspace_id, failure }: StoredWorkspace): PyroError {
+  return new PyroError("WORKSPACE_FAILED", `The workspace ${workspace_id} has failed: ${failure?.message ?? ""}`);
+}
+
+/** Errors: WORKSPACE_STATE, WORKSPACE_FAILED. */
+function checkStartable(record: StoredWorkspace): void {
+  const { workspace_id, state, stop_reason, failure } = record;
+  if (state === "creating") {
+    throw new PyroError("WORKSPACE_STATE", `The workspace ${workspace_id} is being created.`);
+  }
+  if (state === "stopped" && stop_reason === "stopped") {
+    throw new PyroError("WORKSPACE_STATE", `The workspace ${workspace_id} was stopped; it does not start by itself.`);
+  }
+  if (state === "failed" && failure?.stage !== START_STAGE) throw failedError(record);
+}

@@ -1,0 +1,131 @@
+// What is written of a workspace, and reading it: workspaces/<id>/workspace.json. A record that cannot be read, or that a
+// newer pyro wrote, still stands for a workspace: it is shown as failed and can be deleted, and nothing else touches it.
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import * as z from "zod";
+import { readRecord, syncPath, writeRecord } from "../../host/records.ts";
+import { workspaceRecord } from "../../operations/workspace.ts";
+import { WORKSPACE_ID_PATTERN } from "../../wire/ids.ts";
+import type { Paths } from "../paths.ts";
+
+/** Raised when a record changes in a way that older readers would misread. */
+export const WORKSPACE_SCHEMA_VERSION = 1;
+
+const DELETED = ".deleted-";
+
+const shape = workspaceRecord;
+
+export const storedWorkspace = z.object({
+  schema_version: z.literal(WORKSPACE_SCHEMA_VERSION),
+  workspace_id: z.string().regex(WORKSPACE_ID_PATTERN),
+  name: shape.name,
+  labels: shape.labels,
+  /** What every command gets beyond the image's own variables. */
+  env: z.record(z.string(), z.string()),
+  environment: z.string(),
+  /** The image it stands on and its variables at that time; null until it was found. */
+  image: z.object({ digest: z.string(), env: z.record(z.string(), z.string()) }).nullable(),
+  driver: shape.driver,
+  acceleration: shape.acceleration,
+  vcpu_count: z.int(),
+  mem_mib: z.int(),
+  disk_mib: z.int(),
+  state: shape.state,
+  stop_reason: shape.stop_reason,
+  failure: shape.failure,
+  /** The launcher's name for its microVM, while it has one. */
+  machine_id: z.string().nullable(),
+  /** Who its microVM is, the same at every start; null until there was one. */
+  identity: z.object({ hostname: z.string(), machineId: z.string() }).nullable(),
+  /** What later comparisons start from: a disk with nothing on it, or baseline.ext4. */
+  baseline: z.enum(["pristine", "disk"]),
+  seed: shape.seed,
+  created_at: z.string(),
+  last_activity_at: z.string(),
+  ttl_seconds: z.int().min(0),
+});
+
+export type StoredWorkspace = Readonly<z.infer<typeof storedWorkspace>>;
+
+/** What lies in the directory of a workspace. */
+export const layoutOf = (directory: string) =>
+  ({
+    record: join(directory, "workspace.json"),
+    disk: join(directory, "disk.ext4"),
+    baseline: join(directory, "baseline.ext4"),
+    commands: join(directory, "commands"),
+  }) as const;
+
+/** A directory of a workspace as it was found: a record, or why there is none that this version can use. */
+export interface FoundWorkspace {
+  readonly workspaceId: string;
+  readonly directory: string;
+  readonly record: StoredWorkspace | undefined;
+  readonly unusable: string | undefined;
+}
+
+/** Every workspace on disk; what deletions and creations that were killed left is removed. Errors: those of the disk. */
+export async function findWorkspaces(paths: Paths): Promise<FoundWorkspace[]> {
+  await mkdir(paths.workspaces, { recursive: true, mode: 0o700 });
+  const found: FoundWorkspace[] = [];
+  for (const name of (await readdir(paths.workspaces)).sort()) {
+    const directory = join(paths.workspaces, name);
+    if (name.startsWith(DELETED)) await rm(directory, { recursive: true, force: true });
+    if (!WORKSPACE_ID_PATTERN.test(name)) continue;
+    const read = await readWorkspace(name, directory);
+    if (read === undefined) await rm(directory, { recursive: true, force: true });
+    else found.push(read);
+  }
+  return found;
+}
+
+/** Undefined where no record was ever finished: nobody was told of such a workspace. */
+async function readWorkspace(workspaceId: string, directory: string): Promise<FoundWorkspace | undefined> {
+  const facts = { workspaceId, directory, record: undefined };
+  let value: unknown;
+  try {
+    value = await readRecord<unknown>(layoutOf(directory).record);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return { ...facts, unusable: "Its record is damaged." };
+  }
+  if (value === undefined) return undefined;
+  const version: unknown = Object(value).schema_version;
+  if (typeof version === "number" && version > WORKSPACE_SCHEMA_VERSION) {
+    return {
+      ...facts,
+      unusable: `Its record is of a newer pyro (schema ${version}; this one reads ${WORKSPACE_SCHEMA_VERSION}).`,
+    };
+  }
+  const { data } = storedWorkspace.safeParse(value);
+  if (data?.workspace_id !== workspaceId) return { ...facts, unusable: "Its record is damaged." };
+  return { workspaceId, directory, record: data, unusable: undefined };
+}
+
+/** `durable`: it is there after a crash of the host too. */
+export async function writeWorkspace(
+  directory: string,
+  record: StoredWorkspace,
+  options: { durable: boolean },
+): Promise<void> {
+  await writeRecord(layoutOf(directory).record, record, options);
+}
+
+/** Makes the directory of a new workspace. Errors: EEXIST. */
+export async function makeWorkspaceDirectory(paths: Paths, workspaceId: string): Promise<string> {
+  const directory = join(paths.workspaces, workspaceId);
+  await mkdir(directory, { mode: 0o700 });
+  await mkdir(layoutOf(directory).commands, { mode: 0o700 });
+  return directory;
+}
+
+/** Removes a workspace at once from what there is, then from the disk: a crash in between leaves no half of it. */
+export async function removeWorkspaceDirectory(paths: Paths, workspaceId: string): Promise<void> {
+  const away = join(paths.workspaces, `${DELETED}${workspaceId}`);
+  await rm(away, { recursive: true, force: true });
+  await rename(join(paths.workspaces, workspaceId), away).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT") throw error;
+  });
+  await syncPath(paths.workspaces);
+  await rm(away, { recursive: true, force: true });
+}

@@ -1,0 +1,238 @@
+// All workspaces of a home: made, found by id or name, listed, changed, removed, and taken up after another daemon.
+import { PyroError } from "../../errors/error.ts";
+import { nearest } from "../../errors/nearest.ts";
+import type { OutputOf, ParsedInputOf } from "../../operations/table.ts";
+import { newWorkspaceId, WORKSPACE_ID_PATTERN } from "../../wire/ids.ts";
+import type { KnownVms } from "../known-vms.ts";
+import type { Progress } from "../templates.ts";
+import type { WorkspaceContext } from "./life.ts";
+import { findWorkspaces, type StoredWorkspace, WORKSPACE_SCHEMA_VERSION } from "./record.ts";
+import type { Upload } from "./seeding.ts";
+import { Workspace } from "./workspace.ts";
+
+const MOST_LABELS = 64;
+
+export interface CreateRequest {
+  /** Chosen by the caller, so that a call that is made again makes one workspace. */
+  readonly workspaceId: string | undefined;
+  readonly input: ParsedInputOf<"workspace.create">;
+  readonly upload: Upload | undefined;
+  readonly progress: Progress;
+  /** Called when environment and template are there. */
+  readonly prepared: () => void;
+  readonly signal: AbortSignal;
+}
+
+export class Workspaces {
+  readonly #context: WorkspaceContext;
+  /** In the order of their creation. */
+  readonly #all = new Map<string, Workspace>();
+  /** Creations under way, by id. */
+  readonly #creating = new Map<string, Promise<unknown>>();
+  /** Names that creations and updates under way are about to have. */
+  readonly #taken = new Set<string>();
+  #closed = false;
+
+  constructor(context: WorkspaceContext) {
+    this.#context = context;
+  }
+
+  /** Those whose microVM runs. */
+  get live(): Workspace[] {
+    return [...this.#all.values()].filter(({ vm }) => vm !== undefined);
+  }
+
+  /** Takes up what an earlier daemon left, and takes the microVMs of that out of `known`. */
+  async adopt(known: KnownVms): Promise<void> {
+    const found: Workspace[] = [];
+    for (const one of await findWorkspaces(this.#context.paths)) {
+      found.push(await Workspace.take(this.#context, one, known));
+    }
+    found.sort(inOrder);
+    for (const workspace of found) this.#all.set(workspace.workspaceId, workspace);
+  }
+
+  /**
+   * Makes one; on failure nothing of it is left. The same id again gives the same workspace.
+   * Errors: WORKSPACE_NAME_TAKEN, LIMIT_EXCEEDED, those of Preparation.prepare, Machines.obtain and sendTransfer; the
+   * signal's reason.
+   */
+  async create(request: CreateRequest): Promise<Workspace> {
+    const { input, signal } = request;
+    if (this.#closed) throw new PyroError("CANCELLED", "The daemon is stopping.");
+    const workspaceId = request.workspaceId ?? newWorkspaceId();
+    if (!WORKSPACE_ID_PATTERN.test(workspaceId)) {
+      throw new PyroError("INVALID_INPUT", `${workspaceId} cannot be the id of a workspace.`);
+    }
+    checkLabels(input.labels ?? {});
+    // The connection of a first call may have broken a moment ago.
+    await this.#creating.get(workspaceId)?.catch(() => {});
+    const present = this.#all.get(workspaceId);
+    if (present !== undefined && present.failure?.stage !== "create") return present;
+    await present?.delete();
+    this.#all.delete(workspaceId);
+    signal.throwIfAborted();
+    const creation = this.#withName(input.name, () => this.#make(workspaceId, request));
+    this.#creating.set(workspaceId, creation);
+    try {
+      return await creation;
+    } finally {
+      this.#creating.delete(workspaceId);
+    }
+  }
+
+  /** Errors: WORKSPACE_NOT_FOUND, with near names. */
+  get(idOrName: string): Workspace {
+    const found = this.#all.get(idOrName) ?? this.#named(idOrName);
+    if (found !== undefined && !found.isDeleted) return found;
+    const names = [...this.#all.values()].flatMap(({ workspaceId, name }) => [workspaceId, ...(name ? [name] : [])]);
+    const near = nearest(idOrName, names);
+    const guess = near.length > 0 ? ` Did you mean ${near.join(" or ")}?` : "";
+    throw new PyroError("WORKSPACE_NOT_FOUND", `There is no workspace ${idOrName}.${guess}`);
+  }
+
+  /** Errors: CURSOR_INVALID. */
+  async list(input: ParsedInputOf<"workspace.list">): Promise<OutputOf<"workspace.list">> {
+    const after = input.cursor === undefined ? undefined : parseCursor(input.cursor);
+    const wanted = Object.entries(input.labels ?? {});
+    const all = [...this.#all.values()].filter(
+      (workspace) =>
+        !workspace.isDeleted &&
+        wanted.every(([key, value]) => Object.hasOwn(workspace.labels, key) && workspace.labels[key] === value) &&
+        (after === undefined || inOrder(workspace, after) > 0),
+    );
+    const shown = all.slice(0, input.limit);
+    const last = shown.at(-1);
+    return {
+      workspaces: await Promise.all(shown.map((workspace) => workspace.describe())),
+      next_cursor: last !== undefined && all.length > shown.length ? formatCursor(last) : null,
+    };
+  }
+
+  /** Errors: WORKSPACE_NOT_FOUND, WORKSPACE_NAME_TAKEN, LIMIT_EXCEEDED, INVALID_INPUT. */
+  async update(input: ParsedInputOf<"workspace.update">): Promise<OutputOf<"workspace.status">> {
+    const workspace = this.get(input.workspace_id);
+    if (input.clear_name && input.name !== undefined) {
+      throw new PyroError("INVALID_INPUT", "A name cannot be given and taken away at once.");
+    }
+    const labels = { ...workspace.labels, ...input.labels };
+    for (const key of input.clear_labels ?? []) delete labels[key];
+    checkLabels(labels);
+    const name = input.clear_name ? null : (input.name ?? workspace.name);
+    const change = { name, labels, ttl_seconds: input.ttl_seconds };
+    const { ttl_seconds, ...rest } = change;
+    const changed = input.name === workspace.name ? undefined : input.name;
+    await this.#withName(changed, () => workspace.update(ttl_seconds === undefined ? rest : { ...rest, ttl_seconds }));
+    return await workspace.describe();
+  }
+
+  /** Errors: WORKSPACE_NOT_FOUND, HOST_IO_FAILED. */
+  async delete(idOrName: string): Promise<OutputOf<"workspace.delete">> {
+    const workspace = this.get(idOrName);
+    const { workspaceId } = workspace;
+    await workspace.delete();
+    if (this.#all.get(workspaceId) === workspace) this.#all.delete(workspaceId);
+    return { workspace_id: workspaceId, deleted: true };
+  }
+
+  /** Lets go of all of them and ends nothing: the next daemon takes them up. */
+  async release(): Promise<void> {
+    this.#closed = true;
+    await Promise.all([...this.#all.values()].map((workspace) => workspace.release()));
+  }
+
+  async #make(workspaceId: string, request: CreateRequest): Promise<Workspace> {
+    const { input, upload, progress, prepared, signal } = request;
+    const workspace = await Workspace.make(this.#context, recordOf(workspaceId, input));
+    this.#all.set(workspaceId, workspace);
+    try {
+      await workspace.create(input, upload, { progress, prepared, signal });
+      return workspace;
+    } catch (error) {
+      await workspace.delete().catch(() => {});
+      if (this.#all.get(workspaceId) === workspace) this.#all.delete(workspaceId);
+      throw error;
+    }
+  }
+
+  #named(name: string): Workspace | undefined {
+    return [...this.#all.values()].find((workspace) => workspace.name === name && !workspace.isDeleted);
+  }
+
+  /** Does the work while nobody else can take the name. */
+  async #withName<T>(name: string | undefined, work: () => Promise<T>): Promise<T> {
+    if (name === undefined) return await work();
+    const holder = this.#named(name);
+    if (holder !== undefined || this.#taken.has(name)) {
+      const whose = holder === undefined ? "is being taken" : `is that of ${holder.workspaceId}`;
+      throw new PyroError("WORKSPACE_NAME_TAKEN", `The name ${name} ${whose}.`);
+    }
+    this.#taken.add(name);
+    try {
+      return await work();
+    } finally {
+      this.#taken.delete(name);
+    }
+  }
+}
+
+interface Placed {
+  readonly createdAt: string;
+  readonly workspaceId: string;
+}
+
+function inOrder(a: Placed, b: Placed): number {
+  if (a.createdAt !== b.createdAt) return a.createdAt < b.createdAt ? -1 : 1;
+  return a.workspaceId < b.workspaceId ? -1 : a.workspaceId > b.workspaceId ? 1 : 0;
+}
+
+function formatCursor({ createdAt, workspaceId }: Placed): string {
+  return `w${Date.parse(createdAt)}.${workspaceId.slice(3)}`;
+}
+
+function parseCursor(text: string): Placed {
+  const parsed = /^w(\d{1,15})\.([a-z2-7]{10})$/.exec(text);
+  if (parsed === null) throw new PyroError("CURSOR_INVALID", `${text} is not a cursor.`);
+  return { createdAt: new Date(Number(parsed[1])).toISOString(), workspaceId: `ws_${parsed[2]}` };
+}
+
+function checkLabels(labels: Readonly<Record<string, string>>): void {
+  const count = Object.keys(labels).length;
+  if (count <= MOST_LABELS) return;
+  throw new PyroError("LIMIT_EXCEEDED", `${count} labels were given; a workspace has at most ${MOST_LABELS}.`);
+}
+
+function recordOf(workspaceId: string, input: ParsedInputOf<"workspace.create">): StoredWorkspace {
+  const now = new Date().toISOString();
+  return {
+    schema_version: WORKSPACE_SCHEMA_VERSION,
+    workspace_id: workspaceId,
+    name: input.name ?? null,
+    labels: { ...input.labels },
+    env: { ...input.env },
+    environment: input.environment,
+    image: null,
+    driver: null,
+    acceleration: null,
+    vcpu_count: input.vcpu_count,
+    mem_mib: input.mem_mib,
+    disk_mib: input.disk_mib,
+    state: "creating",
+    stop_reason: null,
+    failure: null,
+    machine_id: null,
+    identity: null,
+    baseline: "pristine",
+    seed: {
+      mode: "empty",
+      seed_path: input.seed_path ?? null,
+      entry_count: 0,
+      bytes_written: 0,
+      skipped: [],
+      skipped_count: 0,
+    },
+    created_at: now,
+    last_activity_at: now,
+    ttl_seconds: input.ttl_seconds,
+  };
+}
