@@ -34,6 +34,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "host",
     "launcher",
     "operations",
+    "text",
     "wire",
   ],
   environments: ["abort", "engine/paths.ts", "errors", "host", "log"],
