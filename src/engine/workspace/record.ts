@@ -1,6 +1,6 @@
 // What is written of a workspace, and reading it: workspaces/<id>/workspace.json. A record that cannot be read, or that a
 // newer pyro wrote, still stands for a workspace: it is shown as failed and can be deleted, and nothing else touches it.
-import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { lstat, mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { readRecord, syncPath, writeRecord } from "../../host/records.ts";
@@ -79,7 +79,7 @@ export async function findWorkspaces(paths: Paths): Promise<FoundWorkspace[]> {
   return found;
 }
 
-/** Undefined where no record was ever finished: nobody was told of such a workspace. */
+/** Undefined where neither record nor disk was ever made: nobody was told of such a workspace. */
 async function readWorkspace(workspaceId: string, directory: string): Promise<FoundWorkspace | undefined> {
   const facts = { workspaceId, directory, record: undefined };
   let value: unknown;
@@ -89,7 +89,11 @@ async function readWorkspace(workspaceId: string, directory: string): Promise<Fo
     if (!(error instanceof SyntaxError)) throw error;
     return { ...facts, unusable: "Its record is damaged." };
   }
-  if (value === undefined) return undefined;
+  if (value === undefined) {
+    const { disk } = layoutOf(directory);
+    const hasDisk = (await lstat(disk).catch(() => undefined)) !== undefined;
+    return hasDisk ? { ...facts, unusable: "Its record is missing." } : undefined;
+  }
   const version: unknown = Object(value).schema_version;
   if (typeof version === "number" && version > WORKSPACE_SCHEMA_VERSION) {
     return {

@@ -52,8 +52,12 @@ test("a record of a newer version, and a damaged one, stand for workspaces that 
     const odd = await stored(paths, { state: "burning" });
     const other = await stored(paths, { workspace_id: newWorkspaceId() });
     await writeFile(join(cut.directory, "workspace.json"), '{"schema_version": 1, "works');
+    const lost = await stored(paths);
+    await rm(join(lost.directory, "workspace.json"));
+    await writeFile(join(lost.directory, "disk.ext4"), "files");
     const before = await readFile(join(newer.directory, "workspace.json"), "utf8");
     const found = new Map((await findWorkspaces(paths)).map((one) => [one.workspaceId, one]));
+    assert.match(found.get(lost.id)?.unusable ?? "", /missing/);
     assert.match(found.get(newer.id)?.unusable ?? "", /newer pyro \(schema 2/);
     for (const { id } of [cut, odd, other]) assert.match(found.get(id)?.unusable ?? "", /damaged/);
     for (const one of found.values()) assert.equal(one.record, undefined);
