@@ -1,4 +1,5 @@
 // One connection of a streaming call: frames out, frames in, and the silence that means a dead daemon.
+import type { ClientRequest } from "node:http";
 import type { Socket } from "node:net";
 import {
   decodeJson,
@@ -26,6 +27,8 @@ export type Received =
 export interface Session {
   send(type: number, payload: Uint8Array): void;
   sendJson(type: number, value: unknown): void;
+  /** Sends and resolves when the socket takes more, with true; false when the connection takes nothing any more. */
+  sendSlowly(type: number, payload: Uint8Array): Promise<boolean>;
   destroy(): void;
 }
 
@@ -54,6 +57,11 @@ export async function runSession(
     sendJson: (type, value) => {
       if (!request.destroyed) request.write(encodeJsonFrame(type, value));
     },
+    sendSlowly: async (type, payload) => {
+      if (request.destroyed) return false;
+      if (!request.write(encodeFrame(type, payload))) await untilDrained(request);
+      return !request.destroyed;
+    },
     destroy: () => socket.destroy(),
   };
   const dropped = new Promise<never>((_, reject) => {
@@ -79,6 +87,19 @@ export async function runSession(
   } finally {
     socket.destroy();
   }
+}
+
+function untilDrained(request: ClientRequest): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      request.off("drain", done);
+      request.off("close", done);
+      resolve();
+    };
+    request.once("drain", done);
+    request.once("close", done);
+    if (request.destroyed) done();
+  });
 }
 
 async function readAll(frames: AsyncGenerator<Frame>, hooks: SessionHooks, dropped: Promise<never>): Promise<unknown> {

@@ -1,22 +1,32 @@
-// A call that streams: events and output as they come, stdin and controls the other way, and for `run` a new
-// connection that takes up where a broken one left off.
+// A call that streams: events and output as they come, stdin or an upload and controls the other way, and for commands a
+// new connection that takes up where a broken one left off.
 import { setTimeout as sleep } from "node:timers/promises";
 import { PyroError } from "../errors/error.ts";
 import { log } from "../log/log.ts";
 import { FACTS } from "../operations/facts.ts";
 import type { EventOf, InputOf, OperationName, OutputOf } from "../operations/table.ts";
-import { newVmId } from "../wire/ids.ts";
+import { newRequestId, newVmId, newWorkspaceId } from "../wire/ids.ts";
 import { CLAIM_MS, type Control, type RequestHead, ToDaemon } from "../wire/protocol.ts";
 import { openSocket } from "./connect.ts";
 import { Broken, brokenToError } from "./exchange.ts";
+import { sendUpload } from "./send-upload.ts";
 import { type Received, runSession, type Session } from "./session.ts";
+import type { Source } from "./source/source.ts";
 import { StdinWindow } from "./stdin-window.ts";
 import type { Where } from "./where.ts";
 
 /** After a cancel, how long the daemon has to say so. */
 const CANCEL_MS = 5000;
+/** How long what makes an upload's bytes has to end, when its connection has. */
+const SENDING_ENDS_MS = 2000;
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 2000;
+/** What a client names before the daemon does, so that it can ask for the same again: by what, and where it is said. */
+const CHOSEN: { readonly [N in OperationName]?: readonly [() => string, "vm_id" | "request_id"] } = {
+  run: [newVmId, "vm_id"],
+  "workspace.create": [newWorkspaceId, "request_id"],
+  "workspace.exec": [newRequestId, "request_id"],
+};
 /** Connections in all: a daemon that dies of what it is asked must not be started for ever. */
 const CONNECTIONS = { resumed: 100, repeated: 3 } as const;
 
@@ -30,14 +40,16 @@ export interface StreamOptions<N extends OperationName> {
   /** False: the command reads an end of file at once. Default false. */
   readonly stdin?: boolean;
   readonly terminal?: { readonly columns: number; readonly rows: number };
+  /** What is sent of the host, for a row that takes that. Never beside stdin. */
+  readonly upload?: Source | undefined;
   readonly onEvent?: (event: EventOf<N>) => void;
   /** A promise holds further output back until it resolves. */
   readonly onOutput?: (stream: OutputStream, data: Buffer) => void | Promise<void>;
 }
 
 export interface Stream<N extends OperationName> {
-  /** The vm_id this client chose, for a row that makes a microVM. */
-  readonly vmId: string | undefined;
+  /** What this client chose: the vm_id of a run, the workspace_id of a workspace that is made, a name for an exec. */
+  readonly id: string | undefined;
   /** The row's output; stdout and stderr in it are empty, they were given to onOutput. */
   readonly result: Promise<OutputOf<N>>;
   /** Resolves when handed on: false when nothing more will be read. */
@@ -59,7 +71,7 @@ export function openStream<N extends OperationName>(
 }
 
 class OperationStream<N extends OperationName> implements Stream<N> {
-  readonly vmId: string | undefined;
+  readonly id: string | undefined;
   readonly result: Promise<OutputOf<N>>;
   readonly #where: Where;
   readonly #operation: N;
@@ -68,6 +80,12 @@ class OperationStream<N extends OperationName> implements Stream<N> {
   readonly #stdin = new StdinWindow();
   readonly #resumable: boolean;
   readonly #aborted = Promise.withResolvers<void>();
+  readonly #ended = new AbortController();
+  /** Ends the upload over this connection, and what makes its bytes. */
+  #sending: AbortController | undefined;
+  #cancelTimer: NodeJS.Timeout | undefined;
+  /** Why nothing more can be sent: the source's own failure, which no other connection mends. */
+  #sourceFailure: { readonly reason: unknown } | undefined;
   #session: Session | undefined;
   #waiting: Control[] = [];
   #terminal: { columns: number; rows: number } | undefined;
@@ -87,7 +105,7 @@ class OperationStream<N extends OperationName> implements Stream<N> {
     this.#options = options;
     this.#terminal = options.terminal;
     this.#resumable = FACTS[operation].stdin;
-    this.vmId = this.#resumable ? newVmId() : undefined;
+    this.id = CHOSEN[operation]?.[0]();
     if (!options.stdin) this.#stdin.close();
     this.result = this.#abortable();
     this.result.catch(() => {});
@@ -118,32 +136,35 @@ class OperationStream<N extends OperationName> implements Stream<N> {
   /** The drive, and beside it the abort: it asks the daemon to cancel and gives it CANCEL_MS to confirm. */
   async #abortable(): Promise<OutputOf<N>> {
     const { signal } = this.#options;
-    const ended = new AbortController();
-    let timer: NodeJS.Timeout | undefined;
-    const aborted = () => {
-      this.#aborted.resolve();
-      this.#stdin.close();
-      if (this.#session) {
-        this.#session.sendJson(ToDaemon.Control, { type: "cancel" } satisfies Control);
-        timer = setTimeout(() => ended.abort(signal?.reason), CANCEL_MS);
-      } else {
-        ended.abort(signal?.reason);
-      }
-    };
+    const aborted = () => this.#cancel(signal?.reason);
     if (signal?.aborted) throw signal.reason;
     signal?.addEventListener("abort", aborted, { once: true });
     try {
-      const output = await this.#drive(ended.signal);
+      const output = await this.#drive(this.#ended.signal);
       signal?.throwIfAborted();
       return output;
     } catch (thrown) {
       signal?.throwIfAborted();
+      if (this.#sourceFailure !== undefined) throw this.#sourceFailure.reason;
       throw brokenToError(thrown, this.#where.paths.daemonSocket);
     } finally {
-      clearTimeout(timer);
+      clearTimeout(this.#cancelTimer);
       signal?.removeEventListener("abort", aborted);
       this.#stdin.close();
       this.#session?.destroy();
+    }
+  }
+
+  #cancel(reason: unknown): void {
+    this.#aborted.resolve();
+    this.#stdin.close();
+    // What is still to be sent would stand before the cancel.
+    this.#sending?.abort(reason);
+    if (this.#session) {
+      this.#session.sendJson(ToDaemon.Control, { type: "cancel" } satisfies Control);
+      this.#cancelTimer ??= setTimeout(() => this.#ended.abort(reason), CANCEL_MS);
+    } else {
+      this.#ended.abort(reason);
     }
   }
 
@@ -152,7 +173,8 @@ class OperationStream<N extends OperationName> implements Stream<N> {
       try {
         return (await this.#once(ended)) as OutputOf<N>;
       } catch (thrown) {
-        if (!(thrown instanceof Broken) || this.#options.signal?.aborted || !this.#mayTryAgain()) throw thrown;
+        const over = this.#options.signal?.aborted || this.#sourceFailure !== undefined;
+        if (!(thrown instanceof Broken) || over || !this.#mayTryAgain()) throw thrown;
         log(`the daemon's answer broke off (${thrown.message}): taking ${this.#operation} up again`);
       } finally {
         this.#session = undefined;
@@ -166,19 +188,32 @@ class OperationStream<N extends OperationName> implements Stream<N> {
   }
 
   #mayTryAgain(): boolean {
-    // A run's command never runs twice: its id makes a second request a continuation.
+    // A command never runs twice, and a workspace is not made twice: the id makes a second request a continuation.
     const connections = this.#breaks + 1;
     if (this.#resumable) return connections < CONNECTIONS.resumed && Date.now() - this.#lastProgress < CLAIM_MS;
-    return FACTS[this.#operation].effect.idempotent && connections < CONNECTIONS.repeated;
+    const repeatable = FACTS[this.#operation].effect.idempotent || this.id !== undefined;
+    return repeatable && connections < CONNECTIONS.repeated;
   }
 
   async #once(ended: AbortSignal): Promise<unknown> {
     const socket = await openSocket(this.#where, { start: true, signal: ended });
-    return runSession(socket, `/v1/${this.#operation}`, this.#head(), {
-      ended,
-      ready: (session) => this.#ready(session),
-      received: (received) => this.#received(received),
-    });
+    const over = new AbortController();
+    this.#sending = over;
+    let sending: Promise<void> | undefined;
+    try {
+      return await runSession(socket, `/v1/${this.#operation}`, this.#head(), {
+        ended,
+        ready: (session) => {
+          this.#ready(session);
+          sending = this.#upload(session, over.signal);
+        },
+        received: (received) => this.#received(received),
+      });
+    } finally {
+      over.abort(new Broken("the connection ended"));
+      // The next connection begins when nothing of this one is left; a file server that hangs holds it up but a moment.
+      await Promise.race([sending, sleep(SENDING_ENDS_MS, undefined, { ref: false })]);
+    }
   }
 
   #ready(session: Session): void {
@@ -191,10 +226,25 @@ class OperationStream<N extends OperationName> implements Stream<N> {
     });
   }
 
+  /** Never rejects: what fails in the source ends the call. */
+  async #upload(session: Session, over: AbortSignal): Promise<void> {
+    const { upload } = this.#options;
+    if (upload === undefined) return;
+    try {
+      await sendUpload(upload, session, over);
+    } catch (reason) {
+      if (over.aborted) return;
+      this.#sourceFailure = { reason };
+      this.#cancel(reason);
+    }
+  }
+
   #head(): RequestHead {
+    const chosen = CHOSEN[this.#operation];
     return {
       input: this.#input,
-      ...(this.vmId === undefined ? {} : { vm_id: this.vmId }),
+      ...(chosen === undefined ? {} : { [chosen[1]]: this.id }),
+      ...(this.#options.upload === undefined ? {} : { upload: true }),
       ...(this.#terminal === undefined ? {} : { terminal: this.#terminal }),
       ...(this.#resumable && this.#known
         ? { resume: { cursor: String(this.#cursor), stdin_offset: this.#stdin.offset } }

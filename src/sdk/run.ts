@@ -50,7 +50,7 @@ export class Run implements PromiseLike<RunResult>, AsyncIterable<OutputChunk> {
 
   /** Id of the microVM, known from the start. */
   get vmId(): string {
-    return this.#stream.vmId ?? "";
+    return this.#stream.id ?? "";
   }
 
   /** Resolves when the run is over, however it ended. Unlike awaiting the run it asks for nothing. */
@@ -181,7 +181,7 @@ function begin(
     const result = Promise.reject(thrown);
     result.catch(() => {});
     return {
-      vmId: undefined,
+      id: undefined,
       result,
       write: async () => false,
       end: async () => {},

@@ -65,7 +65,7 @@ test("a broken run is taken up where it stopped: output once, stdin from what wa
   assert.equal(connections, 2);
   assert.deepEqual(secondHead, {
     input: RUN,
-    vm_id: stream.vmId,
+    vm_id: stream.id,
     resume: { cursor: "5", stdin_offset: 100_000 },
     attached: true,
     stdin_closed: false,
