@@ -42,7 +42,8 @@ export interface StreamOptions<N extends OperationName> {
   readonly terminal?: { readonly columns: number; readonly rows: number };
   /** What is sent of the host, for a row that takes that. Never beside stdin. */
   readonly upload?: Source | undefined;
-  readonly onEvent?: (event: EventOf<N>) => void;
+  /** A promise holds what follows back until it resolves. */
+  readonly onEvent?: (event: EventOf<N>) => void | Promise<void>;
   /** A promise holds further output back until it resolves. */
   readonly onOutput?: (stream: OutputStream, data: Buffer) => void | Promise<void>;
 }
@@ -58,6 +59,13 @@ export interface Stream<N extends OperationName> {
   /** Sends a signal by number to the command. */
   signal(number: number): void;
   resize(columns: number, rows: number): void;
+  /**
+   * Asks for the end of it and goes on waiting: the result is CANCELLED, what it was when that came too late, or
+   * DAEMON_UNREACHABLE when the daemon says neither.
+   */
+  cancel(): void;
+  /** Hangs up: the daemon does what it does for a client that vanished, and the result rejects with `reason`. */
+  leave(reason: unknown): void;
 }
 
 /** Begins at once. Errors of `result`: those of the row, DAEMON_*, or the abort's reason. */
@@ -128,6 +136,14 @@ class OperationStream<N extends OperationName> implements Stream<N> {
     this.#control({ type: "resize", columns, rows });
   }
 
+  cancel(): void {
+    this.#cancel(new PyroError("DAEMON_UNREACHABLE", "The daemon did not say whether it could still be cancelled."));
+  }
+
+  leave(reason: unknown): void {
+    this.#ended.abort(reason);
+  }
+
   #control(control: Control): void {
     if (this.#session) this.#session.sendJson(ToDaemon.Control, control);
     else if (control.type !== "resize") this.#waiting.push(control);
@@ -146,6 +162,7 @@ class OperationStream<N extends OperationName> implements Stream<N> {
     } catch (thrown) {
       signal?.throwIfAborted();
       if (this.#sourceFailure !== undefined) throw this.#sourceFailure.reason;
+      this.#ended.signal.throwIfAborted();
       throw brokenToError(thrown, this.#where.paths.daemonSocket);
     } finally {
       clearTimeout(this.#cancelTimer);
@@ -173,7 +190,8 @@ class OperationStream<N extends OperationName> implements Stream<N> {
       try {
         return (await this.#once(ended)) as OutputOf<N>;
       } catch (thrown) {
-        const over = this.#options.signal?.aborted || this.#sourceFailure !== undefined;
+        const cancelled = this.#options.signal?.aborted || this.#cancelTimer !== undefined;
+        const over = cancelled || this.#sourceFailure !== undefined;
         if (!(thrown instanceof Broken) || over || !this.#mayTryAgain()) throw thrown;
         log(`the daemon's answer broke off (${thrown.message}): taking ${this.#operation} up again`);
       } finally {
@@ -262,7 +280,8 @@ class OperationStream<N extends OperationName> implements Stream<N> {
         return;
       case "event":
         this.#known = true;
-        this.#options.onEvent?.(received.event as EventOf<N>);
+        await Promise.race([this.#options.onEvent?.(received.event as EventOf<N>), this.#aborted.promise]);
+        this.#lastProgress = Date.now();
         return;
       case "ack":
         this.#known = true;
