@@ -14,11 +14,50 @@ export type SdkOutput<N extends OperationName> = Camel<OutputOf<N>>;
 export type SdkEvent<N extends OperationName> = Camel<EventOf<N>>;
 
 export type RunInput = SdkInput<"run">;
-/** The result of a command that was awaited. */
+/** The result of a command in a microVM of its own that was awaited. */
 export type RunResult = SdkOutput<"run">;
 export type RunEvent = SdkEvent<"run">;
+
+/** All that is known of a workspace. */
+export type WorkspaceRecord = SdkOutput<"workspace.status">;
+export type WorkspaceEvent = SdkEvent<"workspace.create">;
+export type WorkspaceCreateInput = SdkInput<"workspace.create"> & {
+  /** Delete it when the handle is disposed of (`await using`), or when creating it fails or is aborted midway. */
+  readonly ephemeral?: boolean | undefined;
+};
+export type WorkspaceListInput = SdkInput<"workspace.list">;
+export type WorkspaceList = SdkOutput<"workspace.list">;
+export type WorkspaceStatusInput = SdkInput<"workspace.status">;
+export type WorkspaceUpdateInput = SdkInput<"workspace.update">;
+export type WorkspaceDeleteInput = SdkInput<"workspace.delete">;
+export type WorkspaceDeleteResult = SdkOutput<"workspace.delete">;
+export type SyncPushInput = SdkInput<"workspace.sync_push">;
+export type SyncPushResult = SdkOutput<"workspace.sync_push">;
+export type ExecInput = SdkInput<"workspace.exec">;
+/** The result of a command in a workspace that was awaited. */
+export type ExecResult = SdkOutput<"workspace.exec">;
+export type ExecEvent = SdkEvent<"workspace.exec">;
+export type LogsInput = Omit<SdkInput<"workspace.logs">, "follow"> & { readonly follow?: false | undefined };
+export type FollowedLogsInput = Omit<SdkInput<"workspace.logs">, "follow"> & { readonly follow: true };
+export type LogsPage = SdkOutput<"workspace.logs">;
+export type LogEntry = LogsPage["entries"][number];
+
+export type ProcessListInput = SdkInput<"process.list">;
+export type ProcessList = SdkOutput<"process.list">;
+/** A process without its output. */
+export type ProcessFacts = ProcessList["processes"][number];
 export type ProcessReadInput = SdkInput<"process.read">;
 export type ProcessReadResult = SdkOutput<"process.read">;
+export type ProcessWriteInput = SdkInput<"process.write">;
+export type ProcessWriteResult = SdkOutput<"process.write">;
+export type ProcessSignalInput = Omit<SdkInput<"process.signal">, "signal"> & {
+  /** Default "TERM". */
+  readonly signal?: Signal | undefined;
+};
+export type ProcessSignalResult = SdkOutput<"process.signal">;
+export type ProcessWaitInput = SdkInput<"process.wait">;
+export type ProcessWaitResult = SdkOutput<"process.wait">;
+
 export type EnvironmentListInput = SdkInput<"env.list">;
 export type EnvironmentList = SdkOutput<"env.list">;
 export type EnvironmentPullInput = SdkInput<"env.pull">;
@@ -28,8 +67,30 @@ export type EnvironmentDetails = SdkOutput<"env.inspect">;
 export type EnvironmentPruneInput = SdkInput<"env.prune">;
 export type EnvironmentPruneResult = SdkOutput<"env.prune">;
 export type EnvironmentEvent = SdkEvent<"env.pull">;
+export type DoctorInput = SdkInput<"doctor">;
 export type DoctorReport = SdkOutput<"doctor">;
 export type DoctorEvent = SdkEvent<"doctor">;
+
+type SignalWord =
+  | "HUP"
+  | "INT"
+  | "QUIT"
+  | "ABRT"
+  | "KILL"
+  | "USR1"
+  | "USR2"
+  | "PIPE"
+  | "ALRM"
+  | "TERM"
+  | "CONT"
+  | "STOP"
+  | "TSTP"
+  | "TTIN"
+  | "TTOU"
+  | "WINCH";
+
+/** A signal as Linux names it, with or without SIG, or its number. */
+export type Signal = SignalWord | `SIG${SignalWord}` | number;
 
 export interface CallOptions {
   /** Aborting rejects with the signal's reason and ends what the call started. */
@@ -41,18 +102,24 @@ export interface EventOptions<Event> extends CallOptions {
   readonly onEvent?: (event: Event) => void;
 }
 
-export interface RunOptions extends EventOptions<RunEvent> {
+export interface ProcessOptions<Event> extends EventOptions<Event> {
   /** Reject with COMMAND_FAILED (the result in details.result) unless the command exits with 0 in time. */
   readonly check?: boolean;
   /** Written to the command's stdin, which then ends. */
   readonly stdin?: string | Uint8Array;
-  /** Awaiting a run ends its stdin when nothing was written by then; true keeps it open until end(). */
+  /** Awaiting a command ends its stdin when nothing was written by then; true keeps it open until end(). */
   readonly keepStdin?: boolean;
   /** Bytes kept of stdout and of stderr for the result; the rest is counted. Default 16 MiB each. */
   readonly collectBytes?: number;
   /** Size of the terminal, for `tty: true`. */
   readonly terminal?: { readonly columns: number; readonly rows: number };
 }
+
+export type RunOptions = ProcessOptions<RunEvent>;
+export type ExecOptions = ProcessOptions<ExecEvent>;
+
+/** A page of a list as a promise; iterated, the items of this page and of all that follow. */
+export type Listing<Page, Item> = Promise<Page> & AsyncIterable<Item>;
 
 /** A piece of output, as it came. */
 export interface OutputChunk {

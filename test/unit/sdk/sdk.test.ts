@@ -100,7 +100,7 @@ test("write, end, iterate and await one run; stdin given at once; awaited withou
   assert.equal((await pyro.run({ command: ["cat"] }, { stdin: "three" })).stdout, "three");
   assert.equal((await pyro.run({ command: ["cat"] })).stdout, "");
   assert.equal((await pyro.run({ command: ["cat"] }, { stdin: "x".repeat(100), collectBytes: 10 })).omittedBytes, 90);
-  assert.throws(() => run.signal("NOPE"), withCode("INVALID_INPUT"));
+  assert.throws(() => run.signal("NOPE" as "TERM"), withCode("INVALID_INPUT"));
 });
 
 test("an abort rejects with its reason, awaited or iterated, and close ends what runs", async () => {

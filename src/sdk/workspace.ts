@@ -1,0 +1,133 @@
+// A workspace as a person holds it: the same calls as Pyro's, with its id filled in, and what is deleted with it.
+import type { Process } from "./process.ts";
+import type { Pyro } from "./pyro.ts";
+import type {
+  CallOptions,
+  EventOptions,
+  ExecInput,
+  ExecOptions,
+  ExecResult,
+  FollowedLogsInput,
+  Listing,
+  LogEntry,
+  LogsInput,
+  LogsPage,
+  ProcessFacts,
+  ProcessList,
+  ProcessListInput,
+  ProcessReadInput,
+  ProcessReadResult,
+  ProcessSignalInput,
+  ProcessSignalResult,
+  ProcessWaitInput,
+  ProcessWaitResult,
+  ProcessWriteInput,
+  ProcessWriteResult,
+  SyncPushInput,
+  SyncPushResult,
+  WorkspaceDeleteResult,
+  WorkspaceEvent,
+  WorkspaceRecord,
+  WorkspaceUpdateInput,
+} from "./types.ts";
+
+/** An input without what the handle knows. */
+type OfHandle<Input> = Omit<Input, "workspaceId">;
+/** The same of a call about one process: its id is an argument of its own. */
+type OfProcess<Input> = Omit<Input, "workspaceId" | "processId">;
+
+/** The calls about the processes of one workspace. */
+export interface WorkspaceProcesses {
+  list(input?: OfHandle<ProcessListInput>, options?: CallOptions): Listing<ProcessList, ProcessFacts>;
+  read(processId: string, input?: OfProcess<ProcessReadInput>, options?: CallOptions): Promise<ProcessReadResult>;
+  write(processId: string, input: OfProcess<ProcessWriteInput>, options?: CallOptions): Promise<ProcessWriteResult>;
+  signal(processId: string, signal?: ProcessSignalInput["signal"], options?: CallOptions): Promise<ProcessSignalResult>;
+  wait(
+    processId: string,
+    input?: OfProcess<ProcessWaitInput>,
+    options?: EventOptions<WorkspaceEvent>,
+  ): Promise<ProcessWaitResult>;
+}
+
+export class Workspace implements AsyncDisposable {
+  /** Its id, or the name that it was asked for by. */
+  readonly workspaceId: string;
+  /** What was known of it when it was made; undefined for a handle on one that there was. */
+  readonly created: WorkspaceRecord | undefined;
+  readonly process: WorkspaceProcesses;
+  readonly #pyro: Pyro;
+  #atDispose: (() => Promise<void>) | undefined;
+
+  /** Made by Pyro.createWorkspace and Pyro.workspace. `atDispose` deletes one that was made as ephemeral. */
+  constructor(pyro: Pyro, workspaceId: string, created?: WorkspaceRecord, atDispose?: () => Promise<void>) {
+    this.#pyro = pyro;
+    this.workspaceId = workspaceId;
+    this.created = created;
+    this.#atDispose = atDispose;
+    this.process = {
+      list: (input, options) => pyro.listProcesses({ ...input, workspaceId }, options),
+      read: (processId, input, options) => pyro.readProcess({ ...input, workspaceId, processId }, options),
+      write: (processId, input, options) => pyro.writeProcess({ ...input, workspaceId, processId }, options),
+      signal: (processId, signal, options) => pyro.signalProcess({ workspaceId, processId, signal }, options),
+      wait: (processId, input, options) => pyro.waitProcess({ ...input, workspaceId, processId }, options),
+    };
+  }
+
+  /**
+   * Runs a command in it: a string is run by a shell, a list exactly as given. It starts at once; await it for the
+   * result, iterate it for output as it comes. Aborting ends the command, leaving the loop does not.
+   */
+  exec(
+    command: string | readonly string[] | Readonly<OfHandle<ExecInput>>,
+    options: ExecOptions = {},
+  ): Process<ExecResult> {
+    const input =
+      typeof command === "string" ? { command } : isVector(command) ? { command: [...command] } : { ...command };
+    return this.#pyro.execWorkspace({ ...input, workspaceId: this.workspaceId }, options);
+  }
+
+  /** Brings a directory, a file or an archive of this host in: all of it arrives, or nothing does. */
+  syncPush(
+    source: string | OfHandle<SyncPushInput>,
+    options: EventOptions<WorkspaceEvent> = {},
+  ): Promise<SyncPushResult> {
+    const input = typeof source === "string" ? { sourcePath: source } : source;
+    return this.#pyro.syncPushWorkspace({ ...input, workspaceId: this.workspaceId }, options);
+  }
+
+  status(options: CallOptions = {}): Promise<WorkspaceRecord> {
+    return this.#pyro.statusWorkspace({ workspaceId: this.workspaceId }, options);
+  }
+
+  /** What was run in it, with its output; with `follow: true` also what ends later, until the loop is left. */
+  logs(input: OfHandle<FollowedLogsInput>, options?: CallOptions): AsyncIterable<LogEntry>;
+  logs(input?: OfHandle<LogsInput>, options?: CallOptions): Listing<LogsPage, LogEntry>;
+  logs(
+    input: OfHandle<LogsInput> | OfHandle<FollowedLogsInput> = {},
+    options: CallOptions = {},
+  ): AsyncIterable<LogEntry> {
+    return this.#pyro.logsWorkspace({ ...(input as OfHandle<LogsInput>), workspaceId: this.workspaceId }, options);
+  }
+
+  update(input: OfHandle<WorkspaceUpdateInput>, options: CallOptions = {}): Promise<WorkspaceRecord> {
+    return this.#pyro.updateWorkspace({ ...input, workspaceId: this.workspaceId }, options);
+  }
+
+  /** Deletes it with everything in it, however it was made. */
+  async delete(options: CallOptions = {}): Promise<WorkspaceDeleteResult> {
+    const deleted = await this.#pyro.deleteWorkspace({ workspaceId: this.workspaceId }, options);
+    this.#atDispose = undefined;
+    return deleted;
+  }
+
+  /** Deletes it when it was made with `ephemeral: true` and is still there; leaves any other alone. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const remove = this.#atDispose;
+    await remove?.();
+    this.#atDispose = undefined;
+  }
+}
+
+function isVector(command: readonly string[] | object): command is readonly string[] {
+  return Array.isArray(command);
+}
