@@ -3,7 +3,8 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { bracketed, flagsOf } from "../src/cli/from-operation.ts";
+import { additionFor } from "../src/cli/additions.ts";
+import { bracketed, flagsOf, meaningOf } from "../src/cli/from-operation.ts";
 import { cliRows, HOSTS, SHELLS } from "../src/cli/program.ts";
 import { SETTINGS, type Setting } from "../src/config/settings.ts";
 import { ALWAYS_POSSIBLE, CODES } from "../src/errors/codes.ts";
@@ -48,9 +49,8 @@ function cliPage(): string {
     const command = `pyro ${shape.path.join(" ")}`;
     const words = (shape.positional ?? []).map((key) => bracketed(key, facts));
     const rest = shape.rest === undefined ? [] : ["-- COMMAND [ARG...]"];
-    const schema = schemaOf(row.input, "input");
     const takes: string[][] = [
-      ...(shape.positional ?? []).map((key) => [`\`${key}\``, described(schema.properties?.[key])]),
+      ...(shape.positional ?? []).map((key) => [`\`${key}\``, meaningOf(key, facts)]),
       ...flagsOf(facts, shape).map(({ flags, description }) => [`\`${flags}\``, description]),
     ];
     return [
@@ -58,6 +58,7 @@ function cliPage(): string {
       `${row.summary}.`,
       fenced([command, "[options]", ...words, ...rest].join(" ")),
       takes.length > 0 ? table(["argument or flag", "meaning"], takes) : "",
+      additionFor(facts.name).note ?? "",
       shape.examples ? `Examples:\n\n${fenced(shape.examples.join("\n"))}` : "",
       errorsOf(row),
     ];
@@ -65,16 +66,16 @@ function cliPage(): string {
   const general = [
     "Every command takes `--json` (one document on stdout, errors too), `--quiet` and `--verbose`. `pyro ws` is short for",
     "`pyro workspace`. Results are on stdout, progress and notes on stderr. Exit status: 0, 1 for an error, 2 for wrong",
-    "usage. `pyro run` exits with the command's own status (128+n when a signal ended it, 127 not found, 126 not",
-    "executable), 124 when its time ran out, 125 when pyro itself failed or was used wrongly, 141 when nobody reads its",
-    "output any more.",
+    "usage, 141 when nobody reads its output any more. `pyro run`, `pyro workspace exec` and `pyro workspace process wait`",
+    "exit with the command's own status (128+n when a signal ended it, 127 not found, 126 not executable), 124 when its",
+    "time ran out, 125 when pyro itself failed or was used wrongly. With `--json`, `pyro workspace delete` prints",
+    '`{workspace_id, deleted}` for one workspace that was named, and `{"workspaces": [...]}` for several or a selection.',
   ];
   const others = table(
     ["command", "meaning"],
     [
       ["`pyro daemon status`", "Says whether the daemon runs, and where its log is."],
-      ["`pyro daemon stop`", "Stops the daemon; runs end, workspaces stay."],
-      ["`pyro mcp serve [--profile P]`", "Serves MCP on stdin and stdout until stdin closes."],
+      ["`pyro daemon stop`", "Stops the daemon: runs end; workspaces stay, and what runs in them goes on."],
       [
         `\`pyro mcp config ${HOSTS.join("|")} [--profile P]\``,
         "Prints what tells an agent of that server: on stdout what belongs in its file, on stderr which, and the command that does the same.",
@@ -181,7 +182,7 @@ function errorsPage(): string {
   ]);
   const general = [
     'As data an error is `{"error": {"code", "message", "hint", "retryable", "details"}}`. `exit` is the exit status',
-    "outside `pyro run`, where every failure of pyro's own is 125. `retryable` means that the same call may succeed",
+    "outside `pyro run` and `pyro workspace exec`, where every failure of pyro's own is 125. `retryable` means that the same call may succeed",
     "later. Over MCP the hint is the one for models.",
     "",
     `Any operation may answer with ${ALWAYS_POSSIBLE.map((code) => `\`${code}\``).join(", ")}.`,

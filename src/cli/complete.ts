@@ -2,32 +2,42 @@
 // TAB: it starts nothing, waits hardly, and says nothing rather than something wrong.
 import { readdirSync } from "node:fs";
 import type { Command, Option } from "commander";
-import { call } from "../client/call.ts";
+import { type CallOptions, call } from "../client/call.ts";
 import { type Where, whereFrom } from "../client/where.ts";
 import { FACTS } from "../operations/facts.ts";
+import { printable } from "../text/printable.ts";
 import { VM_ID_PATTERN } from "../wire/ids.ts";
 import { STDOUT, writeAll } from "./output.ts";
 import { buildProgram } from "./program.ts";
+import { shellWords } from "./shell-words.ts";
+import { shortened } from "./views/units.ts";
 
 /** How long a running daemon may take to say which names there are, ms. */
 const ASK_MS = 400;
+const MOST_NAMES = 1000;
 
 interface Candidate {
   readonly word: string;
   readonly meaning?: string;
 }
 
-/** Names of things that are there, by the input key or argument that takes one. */
-const LIVING: Readonly<Record<string, (where: Where) => Candidate[] | Promise<Candidate[]>>> = {
+/** Names of things that are there, by the argument that takes one; `before`: the arguments in front of it. */
+type Living = (where: Where, before: readonly string[], command: string) => Candidate[] | Promise<Candidate[]>;
+const LIVING: Readonly<Record<string, Living>> = {
   environment: environments,
-  vm_id: runs,
+  workspace_id: workspaces,
+  "workspace_id|vm_id": async (where) => [
+    ...(await quietly(() => workspaces(where))),
+    ...(await quietly(() => runs(where))),
+  ],
+  process_id: processes,
 };
 
 /** Prints a line a candidate. Always succeeds: a shell has no place for an error under its cursor. */
 export async function complete(typed: readonly string[]): Promise<number> {
   try {
     const found = await candidates(typed);
-    const lines = found.map(({ word, meaning }) => (meaning ? `${word}\t${meaning}` : word));
+    const lines = found.map(({ word, meaning }) => (meaning ? `${word}\t${printable(meaning)}` : word));
     if (lines.length > 0) await writeAll(STDOUT, `${lines.join("\n")}\n`);
   } catch {
     // No words then.
@@ -65,7 +75,7 @@ async function candidates(typed: readonly string[]): Promise<Candidate[]> {
   }
   if (current.startsWith("-")) return startingWith(current, flagsOf(command, before));
   // A group takes no arguments: a word of its own was mistyped, and what follows it is anybody's guess.
-  if (command.commands.length > 0 && given > 0) return [];
+  if (command.commands.length > 0 && given.length > 0) return [];
   const words = command.commands.map((child) => ({
     word: child.name(),
     meaning: child.summary() || child.description(),
@@ -74,9 +84,9 @@ async function candidates(typed: readonly string[]): Promise<Candidate[]> {
 }
 
 /** The command that the words have come to, its arguments so far, and the option that still wants its value. */
-function walk(program: Command, words: readonly string[]): { command: Command; given: number; awaiting?: Option } {
+function walk(program: Command, words: readonly string[]): { command: Command; given: string[]; awaiting?: Option } {
   let command = program;
-  let given = 0;
+  const given: string[] = [];
   let awaiting: Option | undefined;
   for (const word of words) {
     if (awaiting) {
@@ -90,7 +100,7 @@ function walk(program: Command, words: readonly string[]): { command: Command; g
     }
     const child = command.commands.find((candidate) => candidate.name() === word || candidate.aliases().includes(word));
     if (child) command = child;
-    else given++;
+    else given.push(word);
   }
   return awaiting ? { command, given, awaiting } : { command, given };
 }
@@ -115,14 +125,29 @@ function valuesOf(option: Option): Candidate[] {
   return (option.argChoices ?? []).map((word) => ({ word }));
 }
 
-async function argumentsOf(command: Command, given: number, before: readonly string[]): Promise<Candidate[]> {
-  const argument = command.registeredArguments[given];
+async function argumentsOf(
+  command: Command,
+  given: readonly string[],
+  before: readonly string[],
+): Promise<Candidate[]> {
+  const last = command.registeredArguments.at(-1);
+  const argument = command.registeredArguments[given.length] ?? (last?.variadic ? last : undefined);
   if (argument === undefined) return takesCommand(command, before) ? [{ word: "--", meaning: "the command" }] : [];
   const choices = (argument.argChoices ?? []).map((word) => ({ word }));
   const living = LIVING[argument.name()];
-  const names = living ? await Promise.resolve(living(whereFrom())).catch(() => []) : [];
+  const found = living ? await quietly(() => living(whereFrom(), given, command.name())) : [];
+  // What is named once needs no second name.
+  const names = argument.variadic ? found.filter(({ word }) => !given.includes(word)) : found;
   const rest = takesCommand(command, before) && !argument.required ? [{ word: "--", meaning: "the command" }] : [];
   return [...choices, ...names, ...rest];
+}
+
+async function quietly(find: () => Candidate[] | Promise<Candidate[]>): Promise<Candidate[]> {
+  try {
+    return await find();
+  } catch {
+    return [];
+  }
 }
 
 function takesCommand(command: Command, before: readonly string[]): boolean {
@@ -131,7 +156,7 @@ function takesCommand(command: Command, before: readonly string[]): boolean {
 
 /** What a running daemon has; without one, what every pyro has. */
 async function environments(where: Where): Promise<Candidate[]> {
-  const listed = await call(where, "env.list", {}, { start: false, signal: AbortSignal.timeout(ASK_MS) }).then(
+  const listed = await call(where, "env.list", {}, asking()).then(
     ({ environments: found }) => found,
     () => undefined,
   );
@@ -143,6 +168,27 @@ async function environments(where: Where): Promise<Candidate[]> {
   }
   const standard = FACTS.run.properties.environment?.default;
   return typeof standard === "string" ? [{ word: standard, meaning: "the default" }] : [];
+}
+
+/** Each by its name, and by its id where it has none: what a person would type. */
+async function workspaces(where: Where): Promise<Candidate[]> {
+  const { workspaces: found } = await call(where, "workspace.list", { limit: MOST_NAMES }, asking());
+  return found.map(({ workspace_id, name, state, environment }) => ({
+    word: name ?? workspace_id,
+    meaning: `${state}, ${environment}`,
+  }));
+}
+
+/** Those that run in the workspace named in front; what they printed is read of those that have ended too. */
+async function processes(where: Where, [workspace = ""]: readonly string[], command: string): Promise<Candidate[]> {
+  if (VM_ID_PATTERN.test(workspace)) return [];
+  const input = { workspace_id: workspace, all: command === "read" };
+  const { processes: found } = await call(where, "process.list", input, asking());
+  return found.map(({ process_id, command }) => ({ word: process_id, meaning: shortened(shellWords(command)) }));
+}
+
+function asking(): CallOptions {
+  return { start: false, signal: AbortSignal.timeout(ASK_MS) };
 }
 
 /** Runs that have a record: those that go on, and those that are kept until read. */

@@ -10,14 +10,17 @@ export interface Context {
   readonly verbose: boolean;
 }
 
-/** Ends the program with this status; nothing is printed except what --json owes. */
+/** Ends the program with this status; nothing is printed except what --json owes, and the note if there is one. */
 export class Ended extends Error {
   override readonly name = "Ended";
   readonly status: number;
+  /** A line for a person, on stderr. */
+  readonly note: string | undefined;
 
-  constructor(status: number, message: string) {
+  constructor(status: number, message: string, note?: string) {
     super(message);
     this.status = status;
+    this.note = note;
   }
 }
 

@@ -21,8 +21,18 @@ export async function showDaemon(context: Context): Promise<number> {
 }
 
 export async function endDaemon(context: Context): Promise<number> {
+  // Asked before: one that has stopped tells nothing. One that does not answer is to stop all the same.
+  const status = await daemonStatus(context.where).catch(() => undefined);
   const stopped = await stopDaemon(context.where);
-  if (context.json) await writeJson({ stopped });
-  else if (!context.quiet) await writeAll(STDOUT, stopped ? "The daemon has stopped.\n" : "No daemon runs.\n");
+  const left = stopped ? status?.workspace_vm_count : undefined;
+  if (context.json) await writeJson({ stopped, ...(left === undefined ? {} : { workspace_vm_count: left }) });
+  else if (!context.quiet)
+    await writeAll(STDOUT, `${stopped ? `The daemon has stopped.${runningOn(left)}` : "No daemon runs."}\n`);
   return 0;
+}
+
+function runningOn(count: number | undefined): string {
+  if (count === undefined || count === 0) return "";
+  const what = count === 1 ? "The microVM of one workspace runs" : `The microVMs of ${count} workspaces run`;
+  return ` ${what} on; the next command finds ${count === 1 ? "it" : "them"} again.`;
 }

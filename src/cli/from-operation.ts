@@ -5,6 +5,7 @@ import { PyroError } from "../errors/error.ts";
 import type { CliShape } from "../operations/define.ts";
 import type { Facts, Property } from "../operations/facts.ts";
 import type { OperationName } from "../operations/table.ts";
+import { type AddedFlag, additionFor } from "./additions.ts";
 
 /** How one input key is typed. */
 interface Field {
@@ -17,6 +18,10 @@ interface Field {
 export interface Asked {
   readonly name: OperationName;
   readonly input: Record<string, unknown>;
+  /** What was typed that is no key of the input (additions.ts). */
+  readonly beside: Readonly<Record<string, unknown>>;
+  /** --id-only was given: the key of the output to print alone. */
+  readonly idOnly?: string;
   /** An input's key in the words of this command. */
   readonly label: (key: string) => string;
 }
@@ -26,39 +31,71 @@ export interface Typed {
   readonly rest: readonly string[] | undefined;
 }
 
+const ID_ONLY = new Option("--id-only", "Print the id and nothing else");
+
 /** The command for a row that has one. */
 export function commandFor(facts: Facts, shape: CliShape, typed: Typed, act: (asked: Asked) => Promise<void>): Command {
   const name = shape.path.at(-1) ?? facts.name;
   const command = new Command(name).summary(facts.summary).description(`${facts.summary}.`);
   const positional = shape.positional ?? [];
+  const { several, flags = [], note } = additionFor(facts.name);
   for (const key of positional) command.addArgument(argumentFor(key, facts));
   const fields = fieldsOf(facts, shape);
-  for (const { option } of fields) command.addOption(option);
+  const added = flags.map(addedField);
+  for (const { option } of [...fields, ...added]) command.addOption(option);
+  if (shape.idOnly !== undefined) command.addOption(ID_ONLY);
   if (shape.rest !== undefined) {
     const words = positional.map((key) => bracketed(key, facts));
     command.usage(["[options]", ...words, "-- COMMAND [ARG...]"].join(" "));
   }
+  if (note) command.addHelpText("after", `\n${wrapped(note)}`);
   if (shape.examples)
     command.addHelpText("after", `\nExamples:\n${shape.examples.map((line) => `  ${line}`).join("\n")}`);
   command.action(async () => {
     const values = command.opts<Record<string, unknown>>();
     const input: Record<string, unknown> = {};
+    const beside: Record<string, unknown> = {};
     positional.forEach((key, index) => {
       const value: unknown = command.processedArgs[index];
-      if (value !== undefined) input[key] = value;
+      if (value === undefined) return;
+      if (key === several) beside[key] = value;
+      else input[meant(key, value)] = value;
     });
-    for (const field of fields) {
-      const value = typedValue(field, values[field.option.attributeName()]);
-      if (value !== undefined) input[field.key] = value;
+    for (const [into, all] of [[input, fields] as const, [beside, added] as const]) {
+      for (const field of all) {
+        const value = typedValue(field, values[field.option.attributeName()]);
+        if (value !== undefined) into[field.key] = value;
+      }
     }
     if (shape.rest !== undefined) input[shape.rest] = [...(typed.rest ?? [])];
     await act({
       name: facts.name,
       input,
+      beside,
+      ...(values[ID_ONLY.attributeName()] === true && shape.idOnly !== undefined ? { idOnly: shape.idOnly } : {}),
       label: (key) => fields.find((field) => field.key === key)?.option.long ?? key,
     });
   });
   return command;
+}
+
+const HELP_COLUMNS = 80;
+
+/** Lines that fit the help. */
+function wrapped(text: string): string {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const line = `${lines.at(-1)} ${word}`.trimStart();
+    if (line.length <= HELP_COLUMNS) lines[lines.length - 1] = line;
+    else lines.push(word);
+  }
+  return lines.join("\n");
+}
+
+/** Of "a|b" the key that a word is for: ids say by their beginning what they are of, names are of the first. */
+function meant(key: string, word: unknown): string {
+  const [first = key, ...others] = key.split("|");
+  return others.find((other) => String(word).startsWith(other.replace(/id$/, ""))) ?? first;
 }
 
 /** A row with a command needs `--`; saying so at once beats the parser's guess at the command's own flags. */
@@ -71,16 +108,29 @@ export function missingCommand(shape: CliShape): PyroError {
 
 /** Flags of a row as `[flags, description]`, for the reference. */
 export function flagsOf(facts: Facts, shape: CliShape): { flags: string; description: string }[] {
-  return fieldsOf(facts, shape).map(({ option }) => ({ flags: option.flags, description: option.description }));
+  const all = [...fieldsOf(facts, shape), ...(additionFor(facts.name).flags ?? []).map(addedField)];
+  const options = [...all.map(({ option }) => option), ...(shape.idOnly === undefined ? [] : [ID_ONLY])];
+  return options.map(({ flags, description }) => ({ flags, description }));
 }
 
-/** `[key]` when it may be left out, else `<key>`. */
+/** `[key]` when it may be left out, `[key...]` when it may be given many times, else `<key>`. */
 export function bracketed(key: string, facts: Facts): string {
-  return facts.required.includes(key) ? `<${key}>` : `[${key}]`;
+  if (key === additionFor(facts.name).several) return `[${key}...]`;
+  // One of two is never left out.
+  return key.includes("|") || facts.required.includes(key) ? `<${key}>` : `[${key}]`;
+}
+
+/** What a positional argument is, in words. */
+export function meaningOf(key: string, facts: Facts): string {
+  const meanings = key.split("|").map((part) => described(facts.properties[part] ?? {}));
+  return meanings
+    .map((text, at) => (at === 0 ? text : `${text.charAt(0).toLowerCase()}${text.slice(1)}`))
+    .join("; or ");
 }
 
 function fieldsOf(facts: Facts, shape: CliShape): Field[] {
-  const elsewhere = new Set([...(shape.positional ?? []), ...(shape.omit ?? []), shape.rest]);
+  const positional = (shape.positional ?? []).flatMap((key) => key.split("|"));
+  const elsewhere = new Set([...positional, ...(shape.omit ?? []), shape.rest]);
   return Object.entries(facts.properties)
     .filter(([key]) => !elsewhere.has(key))
     .map(([key, property]) => fieldFor(facts, key, property, shape.flags?.[key]));
@@ -93,10 +143,19 @@ function fieldFor(facts: Facts, key: string, property: Property, flags: string |
   const value = kind === "boolean" ? "" : ` <${key.split("_").at(-1)}>`;
   const again = kind === "record" || kind === "list";
   const option = new Option(flags ?? `${long}${value}`, `${described(property)}${again ? " (may be repeated)" : ""}`);
-  if (again) {
-    option.argParser((text: string, before: string[] | undefined) => [...(before ?? []), text]);
-  } else if (property.enum) option.choices(property.enum.map(String));
+  if (again) option.argParser(addUp);
+  else if (property.enum) option.choices(property.enum.map(String));
   return { key, kind, option };
+}
+
+function addedField({ key, kind, flags, description }: AddedFlag): Field {
+  const option = new Option(flags, description);
+  if (kind === "record") option.argParser(addUp);
+  return { key, kind, option };
+}
+
+function addUp(text: string, before: string[] | undefined): string[] {
+  return [...(before ?? []), text];
 }
 
 function kindOf(facts: Facts, key: string, property: Property): Field["kind"] {
@@ -117,12 +176,12 @@ function kindOf(facts: Facts, key: string, property: Property): Field["kind"] {
 }
 
 function argumentFor(key: string, facts: Facts): Argument {
-  const property = facts.properties[key];
-  return new Argument(bracketed(key, facts), property ? described(property) : "");
+  return new Argument(bracketed(key, facts), meaningOf(key, facts));
 }
 
 function described({ description = "", default: standard }: Property): string {
-  const shown = standard === undefined || standard === false ? "" : ` (default: ${String(standard)})`;
+  const shown =
+    standard === undefined || standard === false || standard === "" ? "" : ` (default: ${String(standard)})`;
   return `${description}${shown}`;
 }
 
@@ -144,5 +203,6 @@ function numberOf(option: Option, text: string): number {
 function pairOf(option: Option, pair: string): [string, string] {
   const at = pair.indexOf("=");
   if (at > 0) return [pair.slice(0, at), pair.slice(at + 1)];
-  throw new PyroError("INVALID_INPUT", `${option.long}: expected NAME=VALUE, got ${JSON.stringify(pair)}.`);
+  const form = /<(.*)>/.exec(option.flags)?.[1] ?? "NAME=VALUE";
+  throw new PyroError("INVALID_INPUT", `${option.long}: expected ${form}, got ${JSON.stringify(pair)}.`);
 }

@@ -11,9 +11,14 @@ export interface Interrupts {
 
 /**
  * `send` passes a signal on to the command; `cancel` ends everything, with the reason. A Ctrl-C before the command
- * has started cancels at once, one after a cancel ends this process where it stands.
+ * has started cancels at once, one after a cancel ends this process where it stands. `leave` is what a lost terminal
+ * means to a command that does not end with its caller; without it that cancels too.
  */
-export function watchInterrupts(send: (signal: number) => void, cancel: (reason: Ended) => void): Interrupts {
+export function watchInterrupts(
+  send: (signal: number) => void,
+  cancel: (reason: Ended) => void,
+  leave?: () => void,
+): Interrupts {
   let running = false;
   let passed = false;
   let cancelled = false;
@@ -28,7 +33,10 @@ export function watchInterrupts(send: (signal: number) => void, cancel: (reason:
     send(SIGINT);
   };
   const onTerm = () => end(143, "SIGTERM");
-  const onHup = () => end(129, "SIGHUP");
+  const onHup = () => {
+    if (running && leave) return leave();
+    end(129, "SIGHUP");
+  };
   process.on("SIGINT", onInt);
   process.on("SIGTERM", onTerm);
   process.on("SIGHUP", onHup);
@@ -42,6 +50,20 @@ export function watchInterrupts(send: (signal: number) => void, cancel: (reason:
       process.removeListener("SIGHUP", onHup);
     },
   };
+}
+
+/** Work that any of these signals ends: it then rejects with Ended. */
+export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const abort = new AbortController();
+  const interrupts = watchInterrupts(
+    () => {},
+    (reason) => abort.abort(reason),
+  );
+  try {
+    return await work(abort.signal);
+  } finally {
+    interrupts.dispose();
+  }
 }
 
 /** What has to be put right before this process dies of a signal: the terminal. */

@@ -40,9 +40,14 @@ async function execute(argv: readonly string[]): Promise<number> {
     if (isVersion(argv)) return await printVersion(line.json);
     return await parseAndAct(line);
   } catch (thrown) {
-    if (thrown instanceof Ended && !line.json) return thrown.status;
-    const { rowNamed } = await import("./program.ts");
-    const passesStatus = rowNamed(words)?.facts.stdin === true;
+    if (thrown instanceof Ended && !line.json) {
+      const quiet = thrown.note === undefined || words.includes("--quiet");
+      if (!quiet) await writeAll(STDERR, `pyro: ${thrown.note}\n`).catch(() => {});
+      return thrown.status;
+    }
+    const [{ rowNamed }, { additionFor }] = await Promise.all([import("./program.ts"), import("./additions.ts")]);
+    const named = rowNamed(words);
+    const passesStatus = named !== undefined && additionFor(named.facts.name).passesStatus === true;
     const status = await printError(thrown, line);
     if (thrown instanceof Ended) return thrown.status;
     return passesStatus ? STATUS_PYRO_FAILED : status;
@@ -148,13 +153,15 @@ async function contextOf({ json = false, quiet = false, verbose = false }: Parti
  * printed the status is all there is.
  */
 async function printError(thrown: unknown, { words, json, verbose }: Line): Promise<number> {
-  const [{ PyroError }, { CODES }, { rowNamed }, { withHintFor }, { printable, printableLines }] = await Promise.all([
-    import("../errors/error.ts"),
-    import("../errors/codes.ts"),
-    import("./program.ts"),
-    import("./usage.ts"),
-    import("../text/printable.ts"),
-  ]);
+  const [{ PyroError }, { CODES }, { rowNamed }, { withHintFor }, { errorText }, { printable, printableLines }] =
+    await Promise.all([
+      import("../errors/error.ts"),
+      import("../errors/codes.ts"),
+      import("./program.ts"),
+      import("./usage.ts"),
+      import("./error-text.ts"),
+      import("../text/printable.ts"),
+    ]);
   const path = ["pyro", ...(rowNamed(words)?.shape.path ?? [])].join(" ");
   const error = withHintFor(
     thrown instanceof Ended
@@ -170,11 +177,7 @@ async function printError(thrown: unknown, { words, json, verbose }: Line): Prom
       (failure: unknown) => failure instanceof Ended,
     ));
   try {
-    if (!document) {
-      await writeAll(STDERR, `pyro: ${printable(error.message)}\n      ${printable(error.hint)}\n`);
-      const shown = typeof error.details.log_tail === "string" ? error.details.log_tail.trimEnd() : "";
-      if (shown !== "") await writeAll(STDERR, `${printableLines(shown).replace(/^/gm, "    | ")}\n`);
-    }
+    if (!document) await writeAll(STDERR, errorText(error));
     if (verbose) {
       if (!document)
         await writeAll(STDERR, `${printable(JSON.stringify({ code: error.code, details: error.details }))}\n`);

@@ -6,6 +6,7 @@ import type { Profile } from "../operations/define.ts";
 import type { Context } from "./context.ts";
 import { STDERR, STDOUT, writeAll, writeJson } from "./output.ts";
 import { DEFAULT_PROFILE, type Host } from "./program.ts";
+import { shellWords } from "./shell-words.ts";
 
 /** How an agent is told of a server. */
 interface Config {
@@ -41,7 +42,7 @@ export async function printConfig(host: Host, profile: Profile, context: Context
   }
   await writeAll(STDOUT, config.content);
   if (context.quiet) return 0;
-  const instead = config.command === null ? "" : `, or run:\n      ${config.command.map(shellWord).join(" ")}`;
+  const instead = config.command === null ? "" : `, or run:\n      ${shellWords(config.command)}`;
   await writeAll(STDERR, `pyro: Put this into ${config.file}${instead}\n`);
   if (withheld.length > 0) {
     const names = withheld.join(" and ");
@@ -115,8 +116,4 @@ function asJson(value: unknown): string {
 /** A basic string of TOML: JSON's escapes are among TOML's, and it wants DEL escaped too. */
 function asToml(text: string): string {
   return JSON.stringify(text).replaceAll("\x7f", "\\u007F");
-}
-
-function shellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

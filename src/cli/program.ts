@@ -15,16 +15,17 @@ const GROUPS: Readonly<Record<string, string>> = {
   daemon: "The process that holds this user's microVMs",
   env: "Environments: the base images that microVMs start from",
   mcp: "The MCP server",
-  workspace: "Workspaces and what runs in them",
+  workspace: "Workspaces: computers that keep their files, and what runs in them",
   "workspace process": "Processes of a workspace or a run",
+  "workspace sync": "Files of this host in a workspace",
 };
 const ALIASES: Readonly<Record<string, string>> = { workspace: "ws" };
 
 const VARIABLES = `
 Environment variables:
   PYRO_HOME         where everything is kept, instead of below XDG_STATE_HOME
-  PYRO_ENVIRONMENT  environment of a run that names none
-  PYRO_POOL_SIZE    microVMs kept ready for the next run, 0 for none
+  PYRO_ENVIRONMENT  environment of a run or a workspace that names none
+  PYRO_POOL_SIZE    microVMs kept ready for the next run or workspace, 0 for none
   PYRO_LOG          what the logs hold: debug, info, warn, error or off
   PYRO_DRIVER, PYRO_UNCONFINED, NO_COLOR
   A flag goes over its variable, that over $XDG_CONFIG_HOME/pyro/config.json.
@@ -100,7 +101,9 @@ export function buildProgram(typed: Typed, actions: Actions): Command {
         .action(actions.daemonStatus),
     )
     .addCommand(
-      new Command("stop").description("Stop the daemon; runs end, workspaces stay.").action(actions.daemonStop),
+      new Command("stop")
+        .description("Stop the daemon: runs end; workspaces stay, and what runs in them goes on.")
+        .action(actions.daemonStop),
     );
   group(["mcp"]).addCommand(serveCommand(actions)).addCommand(configCommand(actions));
   program.addCommand(completionCommand(actions));

@@ -1,49 +1,58 @@
-// A command with the caller's own stdin, stdout and stderr: what `pyro run` does while it waits.
+// A command with the caller's own stdin, stdout and stderr: what `pyro run` and `pyro workspace exec` do while it runs.
 import { Collector } from "../client/collect.ts";
 import { openStream, type Stream } from "../client/stream.ts";
-import type { EventOf, InputOf, OutputOf } from "../operations/table.ts";
-import { type Context, Ended, STATUS_PYRO_FAILED } from "./context.ts";
-import { watchInterrupts } from "./interrupts.ts";
+import type { EventOf, InputOf } from "../operations/table.ts";
+import { type Context, Ended } from "./context.ts";
+import { statusOf } from "./exit-status.ts";
+import { dieOf, watchInterrupts } from "./interrupts.ts";
 import { STDERR, STDOUT, writeAll, writeJson } from "./output.ts";
 import { Progress } from "./progress.ts";
 import { takeTerminal, terminalSize } from "./terminal.ts";
-import { runView } from "./views/process.ts";
+import { endNote } from "./views/process.ts";
 
-const STATUS_TIMEOUT = 124;
+/** Rows that give a command the caller's streams. */
+export type CommandRow = "run" | "workspace.exec";
 
-/** The exit status: the command's own, 124 when its time ran out. Errors are thrown. */
-export async function runCommand(input: InputOf<"run">, context: Context): Promise<number> {
+const SIGHUP = 1;
+
+/** The exit status: the command's own, 124 when its time ran out, 0 for one that is not waited for. Errors are thrown. */
+export async function runCommand(name: CommandRow, input: InputOf<CommandRow>, context: Context): Promise<number> {
   const abort = new AbortController();
   const progress = new Progress(context);
   const collected = context.json ? new Collector() : undefined;
   const terminal = input.tty ? terminalSize() : undefined;
-  // A terminal is passed on only with -t: without it the command would fight the shell for what is typed.
-  const stdin = input.no_stdin !== true && (input.tty === true || process.stdin.isTTY !== true);
+  const detach = "detach" in input && input.detach === true;
+  // A terminal is passed on only with -t: without it the command would fight the shell for what is typed. To a command
+  // that nobody waits for, what is to be written is written later.
+  const stdin = input.no_stdin !== true && !detach && (input.tty === true || process.stdin.isTTY !== true);
   let release: (() => void) | undefined;
 
-  const stream: Stream<"run"> = openStream(context.where, "run", input, {
+  const stream: Stream<CommandRow> = openStream(context.where, name, input, {
     signal: abort.signal,
     stdin,
     ...(terminal ? { terminal } : {}),
     onEvent: (event) => onEvent(event),
-    onOutput: async (name, data) => {
-      if (collected) return collected.add(name, data);
+    onOutput: async (from, data) => {
+      if (collected) return collected.add(from, data);
       progress.clear();
-      await writeAll(name === "stdout" ? STDOUT : STDERR, data).catch((thrown) => abort.abort(thrown));
+      await writeAll(from === "stdout" ? STDOUT : STDERR, data).catch((thrown) => abort.abort(thrown));
     },
   });
   const interrupts = watchInterrupts(
     (signal) => stream.signal(signal),
     (reason) => abort.abort(reason),
+    // A workspace's command goes on without us, but not one whose terminal this was.
+    name === "run" ? undefined : () => leave(input.tty === true ? stream : undefined),
   );
-  const onEvent = (event: EventOf<"run">) => {
+  const onEvent = (event: EventOf<CommandRow>) => {
     if (event.type === "progress") progress.show(event);
     if (event.type === "gap") progress.note(`pyro: ${event.dropped_bytes} bytes of output were lost.`);
     if (event.type !== "started") return;
     progress.clear();
-    if (context.verbose) progress.note(`pyro: ${event.process_id} runs in ${event.vm_id}`);
+    const machine = "vm_id" in event ? event.vm_id : event.workspace_id;
+    if (context.verbose) progress.note(`pyro: ${event.process_id} runs in ${machine}`);
     interrupts.started();
-    if (!input.tty || release) return;
+    if (!input.tty || detach || release) return;
     release = takeTerminal(({ columns, rows }) => stream.resize(columns, rows));
     if (stdin) void feed(stream, progress);
   };
@@ -53,11 +62,10 @@ export async function runCommand(input: InputOf<"run">, context: Context): Promi
     const output = await stream.result;
     progress.clear();
     if (collected) await writeJson(collected.fill(output));
-    else if (!context.quiet) {
-      const { note } = runView(output);
-      if (note) await writeAll(STDERR, `${note}\n`);
-    }
-    return statusOf(output);
+    else if (detach) await writeAll(STDOUT, `${output.process_id}\n`);
+    const note = endNote(output, name);
+    if (note !== undefined && !context.json && !context.quiet) await writeAll(STDERR, `${note}\n`);
+    return detach && output.state === "running" ? 0 : statusOf(output);
   } finally {
     release?.();
     progress.clear();
@@ -66,14 +74,14 @@ export async function runCommand(input: InputOf<"run">, context: Context): Promi
   }
 }
 
-/** 124 for a timeout, else what the command ended with. */
-export function statusOf(output: OutputOf<"run">): number {
-  if (output.timed_out) return STATUS_TIMEOUT;
-  return output.exit_code === null ? STATUS_PYRO_FAILED : output.exit_code & 0xff;
+/** Ends this process and nothing else; the command hears of a hang-up if it had our terminal. */
+function leave(attended: Stream<CommandRow> | undefined): void {
+  attended?.signal(SIGHUP);
+  setImmediate(() => dieOf(SIGHUP));
 }
 
 /** Our stdin to the command's, at the command's pace. */
-async function feed(stream: Stream<"run">, progress: Progress): Promise<void> {
+async function feed(stream: Stream<CommandRow>, progress: Progress): Promise<void> {
   try {
     for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
       if (!(await stream.write(chunk))) break;

@@ -38,7 +38,7 @@ export async function serve(paths: Paths, engine: Engine, stop: () => Promise<vo
     log_level: logLevel(),
     started_at: startedAt,
     vm_count: engine.runs.running + engine.workspaces.live.length,
-    workspace_count: engine.workspaces.live.length,
+    workspace_vm_count: engine.workspaces.live.length,
     pool: { size: engine.pool.size, ready: engine.pool.ready },
   });
   const close = async () => {

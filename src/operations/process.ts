@@ -177,7 +177,7 @@ export const processWrite = defineOperation({
     positional: ["workspace_id", "process_id"],
     omit: ["input_encoding"],
     examples: [
-      'pyro workspace process write fix-tests proc_3 --input "$(date)" --eof',
+      "pyro workspace process write fix-tests proc_3 --input $'yes\\n'",
       "echo data | pyro workspace process write fix-tests proc_3 --input - --eof",
     ],
   },

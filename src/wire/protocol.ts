@@ -113,8 +113,8 @@ export interface DaemonStatus {
   readonly log_level?: string;
   readonly started_at: string;
   readonly vm_count: number;
-  /** Those among them that are workspaces', and run on without a daemon; older daemons do not say. */
-  readonly workspace_count?: number;
+  /** How many of them are workspaces', which go on without a daemon; older daemons do not say. */
+  readonly workspace_vm_count?: number;
   /** microVMs kept ready for the next run: how many there may be, and how many there are. */
   readonly pool: { readonly size: number; readonly ready: number };
 }

@@ -1,6 +1,7 @@
 // The doctor's findings for a person: each check with its way out, then what will be used.
 import type { OutputOf } from "../../operations/table.ts";
 import { printableLines } from "../../text/printable.ts";
+import { coloured } from "./colour.ts";
 import type { Shown } from "./view.ts";
 
 const MARKS = { ok: "ok  ", warning: "warn", failed: "FAIL" } as const;
@@ -25,9 +26,4 @@ export function doctorView(output: OutputOf<"doctor">): Shown {
   lines.push("");
   lines.push(output.ok ? "pyro can start microVMs here." : "pyro cannot start a microVM here: see FAIL above.");
   return { stdout: `${lines.join("\n")}\n`, status: output.ok ? 0 : 1 };
-}
-
-function coloured(text: string, colour: number): string {
-  const plain = process.stdout.isTTY !== true || (process.env.NO_COLOR ?? "") !== "" || process.env.TERM === "dumb";
-  return plain ? text : `\x1b[${colour}m${text}\x1b[0m`;
 }

@@ -2,6 +2,7 @@
 import type { OutputOf } from "../../operations/table.ts";
 import { printable } from "../../text/printable.ts";
 import { table } from "./table.ts";
+import { sizeOf } from "./units.ts";
 import type { Shown } from "./view.ts";
 
 export function envListView({ environments, next_cursor }: OutputOf<"env.list">): Shown {
@@ -59,8 +60,4 @@ export function envPruneView({ dry_run, removed, reclaimed_bytes }: OutputOf<"en
   const listed = rows.length === 0 ? "" : table([dry_run ? "WOULD REMOVE" : "REMOVED", "NAME", "SIZE"], rows);
   const verdict = dry_run ? `Nothing was removed; it would free ${total}.` : `${total} freed.`;
   return { stdout: `${listed}${rows.length === 0 ? "There is nothing to remove." : verdict}\n` };
-}
-
-function sizeOf(bytes: number): string {
-  return bytes < 1 << 20 ? `${Math.ceil(bytes / 1024)} KiB` : `${Math.round(bytes / (1 << 20))} MiB`;
 }

@@ -3,7 +3,24 @@ import type { OperationName, OutputOf } from "../../operations/table.ts";
 import type { Context } from "../context.ts";
 import { doctorView } from "./doctor.ts";
 import { envInspectView, envListView, envPruneView, envPullView } from "./environment.ts";
-import { processView, runView } from "./process.ts";
+import { logsView } from "./logs.ts";
+import {
+  execView,
+  processListView,
+  processReadView,
+  processSignalView,
+  processWaitView,
+  processWriteView,
+  runView,
+} from "./process.ts";
+import {
+  syncPushView,
+  workspaceCreateView,
+  workspaceDeleteView,
+  workspaceListView,
+  workspaceStatusView,
+  workspaceUpdateView,
+} from "./workspace.ts";
 
 /** What goes where. Notes are left out with --quiet. */
 export interface Shown {
@@ -16,25 +33,21 @@ export interface Shown {
 
 export type View<N extends OperationName> = (output: OutputOf<N>, context: Context) => Shown;
 
-function plain(output: object): Shown {
-  return { stdout: `${JSON.stringify(output, null, 2)}\n` };
-}
-
 export const VIEWS: { readonly [N in OperationName]: View<N> } = {
   run: runView,
-  "process.read": processView,
-  "workspace.create": plain,
-  "workspace.list": plain,
-  "workspace.status": plain,
-  "workspace.update": plain,
-  "workspace.delete": plain,
-  "workspace.sync_push": plain,
-  "workspace.exec": plain,
-  "workspace.logs": plain,
-  "process.list": plain,
-  "process.write": plain,
-  "process.signal": plain,
-  "process.wait": plain,
+  "process.read": processReadView,
+  "workspace.create": workspaceCreateView,
+  "workspace.list": workspaceListView,
+  "workspace.status": workspaceStatusView,
+  "workspace.update": workspaceUpdateView,
+  "workspace.delete": workspaceDeleteView,
+  "workspace.sync_push": syncPushView,
+  "workspace.exec": execView,
+  "workspace.logs": logsView,
+  "process.list": processListView,
+  "process.write": processWriteView,
+  "process.signal": processSignalView,
+  "process.wait": processWaitView,
   "env.list": envListView,
   "env.pull": envPullView,
   "env.inspect": envInspectView,

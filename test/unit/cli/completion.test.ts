@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { after, before, test } from "node:test";
 import { type Home, listen, temporaryHome } from "../client/fake-daemon.ts";
+import { daemon, result, workspace } from "./command-line.ts";
 
 const PYRO = join(import.meta.dirname, "..", "..", "..", "bin", "pyro");
 let directory: string;
@@ -97,7 +98,18 @@ function quoted(text: string): string {
 test("commands, options, and the values that an option takes", async () => {
   assert.ok((await offered("")).includes("run"));
   assert.deepEqual(await offered("env", "l"), ["list"]);
-  assert.deepEqual(await offered("ws", ""), ["process"]);
+  assert.deepEqual(await offered("ws", "s"), ["status", "sync"]);
+  assert.deepEqual(await offered("ws", "sync", ""), ["push"]);
+  assert.deepEqual(await offered("ws", "create", "--id"), ["--id-only"]);
+  assert.deepEqual(await offered("ws", "delete", "--"), [
+    "--label",
+    "--all",
+    "--yes",
+    "--json",
+    "--quiet",
+    "--verbose",
+    "--help",
+  ]);
   assert.deepEqual(await offered("run", "--mem"), ["--mem-mib"]);
   assert.deepEqual(await offered("mcp", "serve", "--profile", "workspace-"), ["workspace-core", "workspace-full"]);
   assert.deepEqual(await offered("mcp", "serve", "--profile=vm"), ["--profile=vm-run"]);
@@ -140,6 +152,46 @@ test("runs with a record are offered where a run is asked for", async () => {
   await mkdir(join(home.where.paths.runs, "something-else"), { recursive: true });
   assert.deepEqual(await offered("ws", "process", "read", ""), ["vm_abcdefghij"]);
   await rm(home.where.paths.runs, { recursive: true });
+});
+
+test("workspaces are offered by name, processes of the one in front, and where none runs nothing is started", async () => {
+  assert.deepEqual(await offered("ws", "status", ""), []);
+  {
+    const asked: [string, unknown][] = [];
+    await using _fake = await daemon(
+      home,
+      {
+        "workspace.list": () => ({
+          workspaces: [workspace(), workspace({ workspace_id: "ws_bbbbbbbbbb", name: null })],
+          next_cursor: null,
+        }),
+        "process.list": () => ({ workspace_id: "w", processes: [result({ process_id: "proc_7" })], next_cursor: null }),
+        "env.list": () => ({ environments: [], next_cursor: null }),
+      },
+      {},
+      asked,
+    );
+    const both = ["fix-tests", "ws_bbbbbbbbbb"];
+    for (const words of [
+      ["status"],
+      ["exec"],
+      ["logs"],
+      ["update"],
+      ["delete"],
+      ["sync", "push"],
+      ["process", "wait"],
+    ]) {
+      assert.deepEqual(await offered("ws", ...words, ""), both, words.join(" "));
+    }
+    assert.deepEqual(await offered("ws", "delete", "fix-tests", ""), ["ws_bbbbbbbbbb"]);
+    assert.deepEqual(await offered("ws", "exec", "fix-tests", ""), ["--"]);
+    assert.deepEqual(await offered("ws", "process", "read", "fix"), ["fix-tests"]);
+    asked.length = 0;
+    assert.deepEqual(await offered("ws", "process", "signal", "fix-tests", ""), ["proc_7"]);
+    assert.deepEqual(asked, [["process.list", { workspace_id: "fix-tests", all: false }]]);
+  }
+  await using _stuck = await listen(home.where, () => {});
+  assert.deepEqual(await offered("ws", "status", ""), []);
 });
 
 test("bash completes words that it takes apart itself", async () => {

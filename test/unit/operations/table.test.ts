@@ -37,7 +37,8 @@ for (const [name, row] of rows) {
     const found = rowNamed(["--json", ...shape.path]);
     assert.equal(found?.facts.name, name);
     const keys = Object.keys(row.input.shape);
-    for (const key of [...(shape.positional ?? []), ...(shape.omit ?? []), ...Object.keys(shape.flags ?? {})]) {
+    const positional = (shape.positional ?? []).flatMap((key) => key.split("|"));
+    for (const key of [...positional, ...(shape.omit ?? []), ...Object.keys(shape.flags ?? {})]) {
       assert.ok(keys.includes(key), `${key} is no input of ${name}`);
     }
     const facts = FACTS[name as keyof typeof FACTS];

@@ -1,0 +1,62 @@
+// What single commands take on the command line beside the input of their row. Plain data: help and completion read it.
+import type { OperationName } from "../operations/table.ts";
+
+/** A flag that is no key of a row's input. */
+export interface AddedFlag {
+  /** Where Asked.beside holds what was typed. */
+  readonly key: string;
+  readonly flags: string;
+  readonly description: string;
+  readonly kind: "boolean" | "record";
+}
+
+export interface Addition {
+  /** The positional that may be given any number of times; Asked.beside holds the words, and the input none. */
+  readonly several?: string;
+  readonly flags?: readonly AddedFlag[];
+  /** It exits with the status of the guest's command, and with 125 for what is pyro's own. */
+  readonly passesStatus?: boolean;
+  /** A paragraph of what the flags alone do not tell, below them in the help. */
+  readonly note?: string;
+}
+
+const ADDITIONS: { readonly [N in OperationName]?: Addition } = {
+  run: { passesStatus: true },
+  "workspace.create": {
+    note: "A directory's own content is sent, .git with it; a .pyroignore in it leaves out what it matches, as a .gitignore does. Files belong to root then.",
+  },
+  "workspace.delete": {
+    several: "workspace_id",
+    flags: [
+      {
+        key: "label",
+        flags: "--label <KEY=VALUE>",
+        description: "All that have this label; of several, all of them (may be repeated)",
+        kind: "record",
+      },
+      { key: "all", flags: "--all", description: "All workspaces there are; asks first", kind: "boolean" },
+      { key: "yes", flags: "--yes", description: "Do not ask", kind: "boolean" },
+    ],
+  },
+  "workspace.sync_push": {
+    note: "A directory's own content goes into --dest. Nothing is deleted, and all of it arrives or nothing does.",
+  },
+  "workspace.exec": {
+    passesStatus: true,
+    note: "Stdin is passed on from a pipe or file, and from a terminal only with -t. The first Ctrl-C goes to the command, a second ends it. It exits with the command's status, 124 when its time ran out, 125 when pyro itself failed. With --detach stdin stays open for `pyro workspace process write`.",
+  },
+  "workspace.logs": {
+    note: "With --follow --json every entry is a line of JSON.",
+  },
+  "process.write": {
+    note: "`--input -` sends what comes on stdin, of any bytes and any length.",
+  },
+  "process.wait": {
+    passesStatus: true,
+    note: "It exits with the command's status, 124 when its time ran out, 125 when its end is not known or pyro itself failed. Ctrl-C ends the wait, not the command.",
+  },
+};
+
+export function additionFor(name: OperationName): Addition {
+  return ADDITIONS[name] ?? {};
+}
