@@ -51,8 +51,8 @@ export class HostProcess {
   }
 
   /**
-   * Starts it, or takes it up when a call before this one did. Errors: CWD_NOT_FOUND, USER_NOT_FOUND, INVALID_INPUT: the
-   * guest refused, and nothing runs; those of the guest client, and the signal's reason: it may have been started.
+   * Starts it, or takes it up when a call before this one did. Errors: StartRefused (CWD_NOT_FOUND, USER_NOT_FOUND,
+   * INVALID_INPUT, GUEST_UNRESPONSIVE), then nothing runs; those of the guest client and the signal's reason: it may.
    */
   static async start(guest: GuestClient, spec: ProcessSpec, spool: Spool, signal?: AbortSignal): Promise<HostProcess> {
     try {
@@ -207,17 +207,21 @@ export class HostProcess {
   }
 }
 
+/** The guest answered that it does not start it: nothing runs. */
+export class StartRefused extends PyroError {}
+
 function refusal(error: unknown, spec: ProcessSpec): unknown {
   if (!(error instanceof ConnectError)) return error;
   const { rawMessage: message, code } = error;
+  const options = { cause: error };
   if (code === Code.NotFound && message.startsWith("cwd:")) {
-    return new PyroError("CWD_NOT_FOUND", `There is no directory ${spec.cwd} in the guest.`, { cause: error });
+    return new StartRefused("CWD_NOT_FOUND", `There is no directory ${spec.cwd} in the guest.`, options);
   }
   if (code === Code.NotFound && message.startsWith("user:")) {
-    return new PyroError("USER_NOT_FOUND", `There is no user ${spec.user} in the guest.`, { cause: error });
+    return new StartRefused("USER_NOT_FOUND", `There is no user ${spec.user} in the guest.`, options);
   }
-  if (code === Code.InvalidArgument) return new PyroError("INVALID_INPUT", `The guest refused: ${message}`);
-  return new PyroError("GUEST_UNRESPONSIVE", `The guest could not start the command: ${message}`, { cause: error });
+  if (code === Code.InvalidArgument) return new StartRefused("INVALID_INPUT", `The guest refused: ${message}`, options);
+  return new StartRefused("GUEST_UNRESPONSIVE", `The guest could not start the command: ${message}`, options);
 }
 
 function endOf(process: GuestProcess): ProcessEnd {

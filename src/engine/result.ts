@@ -10,27 +10,34 @@ export const DEFAULT_RESULT_BYTES = 65_536;
 
 export interface ProcessFacts {
   readonly processId: string;
+  /** Number of the command in its microVM or workspace, from 1. */
+  readonly sequence: number;
   readonly command: readonly string[];
   readonly cwd: string;
   readonly startedAt: string;
   readonly end: ProcessEnd | undefined;
+  /** Why its end will never be known, and when that was found out. */
+  readonly lost: { readonly message: string; readonly at: string } | undefined;
 }
 
+type Result = Omit<OutputOf<"run">, "vm_id">;
+
 /** The part of a result that says what became of a process, without its output. */
-export function withoutOutput(facts: ProcessFacts, cursor: bigint): Omit<OutputOf<"run">, "vm_id"> {
-  const { end } = facts;
-  const until = end === undefined ? Date.now() : Date.parse(end.endedAt);
+export function withoutOutput(facts: ProcessFacts, cursor: bigint): Result {
+  const { end, lost } = facts;
+  const over = end?.endedAt ?? lost?.at;
+  const until = over === undefined ? Date.now() : Date.parse(over);
   return {
     process_id: facts.processId,
-    sequence: 1,
+    sequence: facts.sequence,
     command: [...facts.command],
     cwd: facts.cwd,
-    state: end === undefined ? "running" : "exited",
+    state: over === undefined ? "running" : "exited",
     exit_code: end?.exitCode ?? null,
     signal: end?.signal ?? null,
     timed_out: end?.timedOut ?? false,
     out_of_memory: end?.outOfMemory ?? false,
-    lost_reason: null,
+    lost_reason: lost?.message ?? null,
     stdout: "",
     stdout_encoding: "utf-8",
     stdout_truncated: false,
@@ -45,13 +52,17 @@ export function withoutOutput(facts: ProcessFacts, cursor: bigint): Omit<OutputO
   };
 }
 
+/** What is known of a process alone. */
+export function factsOf(facts: ProcessFacts): OutputOf<"process.list">["processes"][number] {
+  const known = withoutOutput(facts, 0n);
+  const { process_id, sequence, command, cwd, state, exit_code, signal } = known;
+  const { timed_out, out_of_memory, lost_reason, started_at, duration_ms } = known;
+  const end = { state, exit_code, signal, timed_out, out_of_memory, lost_reason };
+  return { process_id, sequence, command, cwd, ...end, started_at, duration_ms };
+}
+
 /** The same with at most `maxBytes` of output from `from` on; what comes later is behind next_cursor. */
-export async function withOutput(
-  facts: ProcessFacts,
-  spool: Spool,
-  from: bigint,
-  maxBytes: number,
-): Promise<Omit<OutputOf<"run">, "vm_id">> {
+export async function withOutput(facts: ProcessFacts, spool: Spool, from: bigint, maxBytes: number): Promise<Result> {
   const parts = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
   let cursor = from;
   let left = maxBytes;
@@ -77,7 +88,7 @@ export async function withOutput(
     }
   }
   // A process that runs may be in the middle of a character too.
-  const open = cut ?? (facts.end === undefined ? last : undefined);
+  const open = cut ?? (facts.end === undefined && facts.lost === undefined ? last : undefined);
   if (open !== undefined) cursor -= BigInt(trimToCharacter(parts[open]));
   const stdout = encode(Buffer.concat(parts.stdout));
   const stderr = encode(Buffer.concat(parts.stderr));

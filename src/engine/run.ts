@@ -113,10 +113,12 @@ export class Run implements DiskUser {
   get facts(): ProcessFacts {
     return {
       processId: this.#record.process.processId,
+      sequence: 1,
       command: this.#record.process.argv,
       cwd: this.#record.process.cwd,
       startedAt: this.#record.started_at ?? new Date().toISOString(),
       end: this.#record.end ?? undefined,
+      lost: undefined,
     };
   }
 

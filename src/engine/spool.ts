@@ -69,15 +69,19 @@ export class Spool {
   /** Opens what is in the directory, made if missing, and drops a record that was cut by a crash. */
   static async open(directory: string): Promise<Spool> {
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    const starts = (await readdir(directory))
-      .filter((name) => /^output\.\d{20}$/.test(name))
-      .sort()
-      .map((name) => ({ start: BigInt(name.slice(7)), path: join(directory, name) }));
+    const starts = await segmentsIn(directory);
     const last = starts.at(-1);
     if (last === undefined) return new Spool(directory, starts, 0, 0n);
     const { end, bytes } = await measure(last);
     await truncate(last.path, bytes);
     return new Spool(directory, starts, bytes, end);
+  }
+
+  /** What is in the directory of a process that has ended, whose output is known to end there. Nothing is looked at. */
+  static async stored(directory: string, end: bigint): Promise<Spool> {
+    const spool = new Spool(directory, await segmentsIn(directory), 0, end);
+    spool.#ended = true;
+    return spool;
   }
 
   /** Cursor behind the last byte. */
@@ -233,6 +237,13 @@ export class Spool {
     this.#caughtUp.resolve();
     this.#caughtUp = Promise.withResolvers();
   }
+}
+
+async function segmentsIn(directory: string): Promise<Segment[]> {
+  return (await readdir(directory))
+    .filter((name) => /^output\.\d{20}$/.test(name))
+    .sort()
+    .map((name) => ({ start: BigInt(name.slice(7)), path: join(directory, name) }));
 }
 
 /** Whole records of a segment from a place on; `offset` is where the record ends in the file. */

@@ -4,6 +4,8 @@ import type { Progress } from "../templates.ts";
 
 /** A microVM that is there to be used. It counts as activity until it is left; leaving twice is once. */
 export interface Entered {
+  /** The launcher's name for it: another each time that the workspace is started. */
+  readonly machineId: string;
   readonly guest: GuestClient;
   /** What every process in it gets: the image's variables, then the workspace's own. */
   readonly env: Readonly<Record<string, string>>;

@@ -201,10 +201,12 @@ export class Life {
     this.#vm = undefined;
     this.#ledger.note({ state: "stopped", stop_reason: "lost", machine_id: null });
     this.idleness.unwatch();
-    await vm.kill().catch(() => {});
-    await this.#onEnded(`The microVM ended: ${why}.`);
+    // In its turn: nobody starts another before all know of this one's end.
     await this.inTurn(async () => {
-      if (this.#vm === undefined && !this.#deleted.aborted) await this.#ledger.save({}, { durable: true });
+      await vm.kill().catch(() => {});
+      if (this.#deleted.aborted) return;
+      await this.#onEnded(`The microVM ended: ${why}.`);
+      await this.#ledger.save({}, { durable: true });
     });
   }
 

@@ -40,7 +40,7 @@ export class Workspace implements CommandHost, DiskUser {
     this.#ledger = new Ledger(record, directory);
     this.workspaceId = record.workspace_id;
     this.commandsDirectory = layoutOf(directory).commands;
-    const lose = async (why: string) => await this.#commands?.lose(why);
+    const lose = async (why: string) => await this.#commands?.lose(new PyroError("MICROVM_LOST", why));
     this.#life = new Life(context, this.#ledger, this.#deleting.signal, lose);
   }
 
@@ -50,6 +50,7 @@ export class Workspace implements CommandHost, DiskUser {
     const workspace = new Workspace(context, record, directory);
     await workspace.#ledger.save({}, { durable: false });
     workspace.#commands = await Commands.open(workspace);
+    await workspace.#commands.adopt(undefined);
     return workspace;
   }
 
@@ -148,7 +149,7 @@ export class Workspace implements CommandHost, DiskUser {
     try {
       const vm = await this.#life.running(signal, progress);
       const { image, env } = this.#ledger.record;
-      return { guest: vm.guest, env: { ...image?.env, ...env }, leave };
+      return { machineId: vm.machine.vmId, guest: vm.guest, env: { ...image?.env, ...env }, leave };
     } catch (error) {
       leave();
       throw error;
@@ -192,11 +193,11 @@ export class Workspace implements CommandHost, DiskUser {
   /** Lets go of it without ending anything: the next daemon takes it up. */
   async release(): Promise<void> {
     if (this.#commands === undefined || this.isDeleted) return;
+    await this.#commands.release();
     this.#life.release();
     const last_activity_at = this.#life.idleness.lastActivity.toISOString();
     // One that is being created is nobody's yet: the next daemon removes what there is of it.
     if (this.state !== "creating") await this.#ledger.save({ last_activity_at }, { durable: false }).catch(() => {});
-    await this.#commands.release();
   }
 
   /** What the rows tell of it. */
@@ -207,7 +208,7 @@ export class Workspace implements CommandHost, DiskUser {
       lastActivity: this.#life.idleness.lastActivity,
       expiresAt: this.#life.idleness.expiresAt,
       commandCount: commands?.count ?? 0,
-      lastCommand: commands?.last ?? null,
+      lastCommand: commands?.last,
     });
   }
 
@@ -253,7 +254,7 @@ export class Workspace implements CommandHost, DiskUser {
     } else if (state === "started") {
       await this.#ledger.save({ state: "stopped", stop_reason: "lost", machine_id: null }, { durable: true });
     }
-    await this.#commands.adopt(machine !== undefined);
+    await this.#commands.adopt(machine?.vmId);
   }
 }
 

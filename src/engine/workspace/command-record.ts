@@ -1,0 +1,147 @@
+// What is on disk of one command of a workspace: its record, in the directory that its output is in too.
+import { stat } from "node:fs/promises";
+import { basename, join } from "node:path";
+import type { ErrorCode } from "../../errors/codes.ts";
+import { readRecord, writeRecord } from "../../host/records.ts";
+import { WORKSPACE_PATH } from "../../operations/fields.ts";
+import type { ProcessEnd } from "../process.ts";
+import type { ProcessSpec } from "../process-spec.ts";
+
+const SCHEMA_VERSION = 1;
+const NAME = "command.json";
+
+/**
+ * `ready`: everything is known, and it may have been started in that microVM. `ended`: how is known. `lost`: why that will
+ * never be known. Without a record, or before, nothing was started.
+ */
+type Stage = "ready" | "ended" | "lost";
+
+export interface CommandRecord {
+  readonly schema_version: number;
+  readonly sequence: number;
+  /** The caller's name for the call that began it. */
+  readonly request_id: string | null;
+  /** The microVM it runs in: see Entered. */
+  readonly machine_id: string;
+  readonly stage: Stage;
+  readonly process: ProcessSpec;
+  readonly begun_at: string;
+  /** Null while it runs: the guest knows it. */
+  readonly started_at: string | null;
+  /** Bytes of stdin that came from others than the client that began it. */
+  readonly written_bytes: number;
+  readonly end: ProcessEnd | null;
+  readonly lost: { readonly code: ErrorCode; readonly message: string; readonly at: string } | null;
+  /** Cursor behind its output, once that is whole. */
+  readonly output_end: string | null;
+}
+
+export function processIdOf(sequence: number): string {
+  return `proc_${sequence}`;
+}
+
+/** Undefined for what is no process of a workspace. */
+export function sequenceOf(processId: string): number | undefined {
+  const digits = /^proc_([1-9]\d{0,14})$/.exec(processId)?.[1];
+  return digits === undefined ? undefined : Number(digits);
+}
+
+export function newRecord(sequence: number, requestId: string | undefined, process: ProcessSpec): CommandRecord {
+  return {
+    schema_version: SCHEMA_VERSION,
+    sequence,
+    request_id: requestId ?? null,
+    machine_id: "",
+    stage: "ready",
+    process,
+    begun_at: new Date().toISOString(),
+    started_at: null,
+    written_bytes: 0,
+    end: null,
+    lost: null,
+    output_end: null,
+  };
+}
+
+/** Not synced: what the host's own end takes of it is made good when it is read. */
+export async function writeCommand(directory: string, record: CommandRecord): Promise<void> {
+  await writeRecord(join(directory, NAME), record, { durable: false });
+}
+
+/**
+ * Undefined when there is none. One that cannot be read, or that a newer version wrote, comes as one that is lost and says
+ * why; it is not to be written.
+ */
+export async function readCommand(directory: string, sequence: number): Promise<CommandRecord | undefined> {
+  const path = join(directory, NAME);
+  try {
+    const record = await readRecord<CommandRecord>(path);
+    if (record === undefined) return undefined;
+    const newer = record?.schema_version > SCHEMA_VERSION;
+    if (newer) return await unreadable(directory, sequence, "A newer version of pyro wrote its record.");
+    if (isRecordOf(sequence, record)) return record;
+    return await unreadable(directory, sequence, "Its record is damaged.");
+  } catch (error) {
+    const why = error instanceof SyntaxError ? "is damaged" : `cannot be read: ${(error as Error).message}`;
+    return await unreadable(directory, sequence, `Its record ${why}.`);
+  }
+}
+
+/** What there is of a command whose record does not help. */
+export async function unreadable(directory: string, sequence: number, message: string): Promise<CommandRecord> {
+  const found = await stat(directory).catch(() => undefined);
+  const at = (found?.mtime ?? new Date(0)).toISOString();
+  const lost = { code: "HOST_IO_FAILED", message: `${message} (${basename(directory)}/${NAME})`, at } as const;
+  return { ...unknownRecord(sequence), stage: "lost", begun_at: at, lost };
+}
+
+/** Of a command of which only the number is known. */
+export function unknownRecord(sequence: number): CommandRecord {
+  return newRecord(sequence, undefined, {
+    processId: processIdOf(sequence),
+    argv: [],
+    env: {},
+    cwd: WORKSPACE_PATH,
+    user: "",
+    terminal: undefined,
+    noStdin: true,
+    timeoutMs: 0,
+  });
+}
+
+/** With all that showing it and taking it up need: files may hold anything. */
+function isRecordOf(sequence: number, record: CommandRecord): boolean {
+  const { process, end, lost } = record;
+  return (
+    record.schema_version === SCHEMA_VERSION &&
+    record.sequence === sequence &&
+    (record.request_id === null || typeof record.request_id === "string") &&
+    typeof record.machine_id === "string" &&
+    isDate(record.begun_at) &&
+    (record.started_at === null || isDate(record.started_at)) &&
+    Number.isSafeInteger(record.written_bytes) &&
+    (record.output_end === null || /^\d{1,16}$/.test(record.output_end)) &&
+    isSpecOf(sequence, process) &&
+    (record.stage === "ready" ||
+      (record.stage === "ended" && Number.isInteger(end?.exitCode) && isDate(end?.endedAt)) ||
+      (record.stage === "lost" && typeof lost?.message === "string" && isDate(lost.at)))
+  );
+}
+
+function isSpecOf(sequence: number, spec: ProcessSpec | undefined): boolean {
+  return (
+    spec?.processId === processIdOf(sequence) &&
+    Array.isArray(spec.argv) &&
+    spec.argv.every((text) => typeof text === "string") &&
+    typeof spec.env === "object" &&
+    spec.env !== null &&
+    Object.values(spec.env).every((text) => typeof text === "string") &&
+    typeof spec.cwd === "string" &&
+    typeof spec.user === "string" &&
+    typeof spec.timeoutMs === "number"
+  );
+}
+
+function isDate(text: unknown): boolean {
+  return typeof text === "string" && !Number.isNaN(Date.parse(text));
+}

@@ -1,0 +1,208 @@
+// A guest that a test holds in its hands: what runs in it prints, reads and ends when the test says so. It stands where a
+// GuestClient does; as there, starting twice under one id starts once.
+import { Code, ConnectError } from "@connectrpc/connect";
+import type { CommandHost, Entered } from "../../../../src/engine/workspace/command-host.ts";
+import { PyroError } from "../../../../src/errors/error.ts";
+import type { GuestClient } from "../../../../src/guest/client.ts";
+
+const STDIN_BYTES = 1000;
+
+export class FakeProcess {
+  readonly argv: string[];
+  readonly env: string[];
+  readonly noStdin: boolean;
+  readonly chunks: { cursor: bigint; stream: number; data: Buffer }[] = [];
+  readonly signals: { signal: number; wholeTree: boolean }[] = [];
+  stdin = Buffer.alloc(0);
+  reads = true;
+  eof = false;
+  end = 0n;
+  exited: { exitCode: number; signal: number } | undefined;
+  readonly #guest: FakeGuest;
+
+  constructor(guest: FakeGuest, request: { argv: Uint8Array[]; env: Uint8Array[]; noStdin: boolean }) {
+    this.#guest = guest;
+    this.argv = request.argv.map((word) => Buffer.from(word).toString());
+    this.env = request.env.map((word) => Buffer.from(word).toString());
+    this.noStdin = request.noStdin;
+  }
+
+  print(text: string | Buffer, stream = 1): void {
+    const data = Buffer.from(text);
+    this.chunks.push({ cursor: this.end, stream, data });
+    this.end += BigInt(data.length);
+    this.#guest.changed();
+  }
+
+  exit(exitCode: number, signal = 0): void {
+    this.exited ??= { exitCode, signal };
+    this.#guest.changed();
+  }
+
+  get state() {
+    return {
+      running: this.exited === undefined,
+      exitCode: this.exited?.exitCode ?? 0,
+      signal: this.exited?.signal ?? 0,
+      timedOut: false,
+      outOfMemory: false,
+      startError: "",
+      startedUnixNanoseconds: BigInt(Date.now()) * 1_000_000n,
+      endedUnixNanoseconds: this.exited === undefined ? 0n : BigInt(Date.now()) * 1_000_000n,
+      outputEnd: this.end,
+      inputOffset: BigInt(this.stdin.length),
+    };
+  }
+}
+
+export class FakeGuest {
+  readonly processes = new Map<string, FakeProcess>();
+  readonly starts: string[] = [];
+  readonly removed: string[] = [];
+  /** Called before a start is answered, after it was carried out. */
+  onStart: (id: string) => Promise<void> = async () => {};
+  refuse: ConnectError | undefined;
+  /** What starts exits with 0 at once. */
+  immediate = false;
+  readonly #lost = Promise.withResolvers<never>();
+  #change = Promise.withResolvers<void>();
+
+  constructor() {
+    this.#lost.promise.catch(() => {});
+  }
+
+  changed(): void {
+    this.#change.resolve();
+    this.#change = Promise.withResolvers();
+  }
+
+  lose(): void {
+    this.#lost.reject(new PyroError("MICROVM_LOST", "The microVM ended: killed."));
+  }
+
+  process(id: string): FakeProcess {
+    const process = this.processes.get(id);
+    if (process === undefined) throw new ConnectError(`no process ${id}`, Code.NotFound);
+    return process;
+  }
+
+  get client(): GuestClient {
+    return {
+      call: (method: (calls: unknown, options: { signal: AbortSignal }) => Promise<unknown>, options: CallOptions) =>
+        this.#bounded(
+          method(this.#calls(), { signal: options.signal ?? new AbortController().signal }),
+          options.signal,
+        ),
+      readOutput: (id: string, from: bigint, signal: AbortSignal) => this.#read(id, from, signal),
+    } as unknown as GuestClient;
+  }
+
+  async #bounded<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+    const aborted = Promise.withResolvers<never>();
+    aborted.promise.catch(() => {});
+    if (signal?.aborted) aborted.reject(signal.reason);
+    signal?.addEventListener("abort", () => aborted.reject(signal.reason), { once: true });
+    return await Promise.race([work, this.#lost.promise, aborted.promise]);
+  }
+
+  #calls() {
+    return {
+      startProcess: async (request: StartRequest) => {
+        const id = request.processId;
+        if (this.refuse !== undefined) throw this.refuse;
+        let process = this.processes.get(id);
+        if (process === undefined) {
+          this.starts.push(id);
+          process = new FakeProcess(this, request);
+          this.processes.set(id, process);
+          if (this.immediate) process.exit(0);
+        }
+        await this.onStart(id);
+        return { process: process.state };
+      },
+      writeInput: async (
+        request: { processId: string; offset: bigint; data?: Uint8Array; eof?: boolean },
+        options: { signal: AbortSignal },
+      ) => {
+        const process = this.process(request.processId);
+        const data = Buffer.from(request.data ?? []);
+        if (process.noStdin || process.exited) return { inputOffset: BigInt(process.stdin.length), closed: true };
+        const fresh = data.subarray(Math.max(0, process.stdin.length - Number(request.offset)));
+        const room = process.reads ? fresh.length : Math.max(0, STDIN_BYTES - process.stdin.length);
+        process.stdin = Buffer.concat([process.stdin, fresh.subarray(0, room)]);
+        if (room < fresh.length) await new Promise((_, reject) => options.signal.addEventListener("abort", reject));
+        process.eof ||= request.eof === true;
+        return { inputOffset: BigInt(process.stdin.length), closed: false };
+      },
+      signalProcess: async (request: { processId: string; signal: number; wholeTree: boolean }) => {
+        const process = this.process(request.processId);
+        if (process.exited) return { delivered: false };
+        process.signals.push({ signal: request.signal, wholeTree: request.wholeTree });
+        if (request.wholeTree) process.exit(137, 9);
+        return { delivered: true };
+      },
+      removeProcess: async ({ processId }: { processId: string }) => {
+        this.process(processId);
+        this.processes.delete(processId);
+        this.removed.push(processId);
+        return {};
+      },
+    };
+  }
+
+  async *#read(id: string, from: bigint, signal: AbortSignal): AsyncGenerator<unknown> {
+    const process = this.process(id);
+    let at = process.chunks.findIndex((chunk) => chunk.cursor + BigInt(chunk.data.length) > from);
+    if (at < 0) at = process.chunks.length;
+    for (;;) {
+      const changed = this.#change.promise;
+      while (at < process.chunks.length) yield { case: "chunk" as const, value: process.chunks[at++] };
+      if (process.exited) return yield { case: "exited" as const, value: process.state };
+      await this.#bounded(changed, signal);
+    }
+  }
+}
+
+interface CallOptions {
+  readonly signal?: AbortSignal;
+}
+
+interface StartRequest {
+  readonly processId: string;
+  readonly argv: Uint8Array[];
+  readonly env: Uint8Array[];
+  readonly noStdin: boolean;
+}
+
+/** A workspace of which only the commands are there. */
+export class FakeHost implements CommandHost {
+  readonly workspaceId = "ws_aaaaaaaaaa";
+  readonly commandsDirectory: string;
+  guest: FakeGuest;
+  machineId = "vm_1";
+  inside = 0;
+  left = 0;
+  onEnter: (signal: AbortSignal) => Promise<void> = async () => {};
+
+  constructor(commandsDirectory: string, guest: FakeGuest) {
+    this.commandsDirectory = commandsDirectory;
+    this.guest = guest;
+  }
+
+  async enter(signal: AbortSignal): Promise<Entered> {
+    await this.onEnter(signal);
+    signal.throwIfAborted();
+    this.inside++;
+    let here = true;
+    return {
+      machineId: this.machineId,
+      guest: this.guest.client,
+      env: { PATH: "/bin", LANG: "C", FROM: "workspace" },
+      leave: () => {
+        this.left++;
+        if (here) this.inside--;
+        here = false;
+      },
+    };
+  }
+}
