@@ -19,6 +19,7 @@ import (
 	"pyro.dev/pyro/go/internal/identity"
 	"pyro.dev/pyro/go/internal/process"
 	"pyro.dev/pyro/go/internal/rootfs"
+	"pyro.dev/pyro/go/internal/transfer"
 )
 
 // requestLimit bounds a request, bytes: an argument vector with its environment may have 2 MiB.
@@ -35,11 +36,12 @@ type Server struct {
 	change chan struct{}
 
 	// mu guards the rest and is held for no work: Hello always answers.
-	mu       sync.Mutex
-	bootID   string
-	identity *identity.Identity
-	root     *rootfs.Root
-	down     bool
+	mu        sync.Mutex
+	bootID    string
+	identity  *identity.Identity
+	root      *rootfs.Root
+	transfers *transfer.Table
+	down      bool
 }
 
 var _ guestv1connect.GuestServiceHandler = (*Server)(nil)
@@ -143,8 +145,12 @@ func (s *Server) MountRoot(ctx context.Context, request *connect.Request[guestv1
 		return nil, connect.NewError(connect.CodeInternal, withErrno(err))
 	}
 	writeFiles(own, nil)
+	transfers, err := transfer.Open("/", boot.Report)
+	if err != nil {
+		return nil, connect.NewError(connect.CodeInternal, withErrno(err))
+	}
 	s.mu.Lock()
-	s.root = root
+	s.root, s.transfers = root, transfers
 	s.mu.Unlock()
 	return connect.NewResponse(&guestv1.MountRootResponse{}), nil
 }
@@ -157,11 +163,22 @@ func (s *Server) Shutdown(ctx context.Context, _ *connect.Request[guestv1.Shutdo
 	}
 	defer release()
 	s.mu.Lock()
-	again, root := s.down, s.root
+	again, root, transfers := s.down, s.root, s.transfers
 	s.down = true
 	s.mu.Unlock()
 	if !again {
+		if root != nil {
+			// Processes that wait for the disk could not end.
+			if _, err := root.Thaw(); err != nil {
+				boot.Report("shutdown: %v", err)
+			}
+		}
 		s.table.EndAll(processGrace)
+		if transfers != nil {
+			closing, done := context.WithTimeout(context.WithoutCancel(ctx), transferGrace)
+			transfers.Close(closing)
+			done()
+		}
 		if root != nil {
 			if err := root.Close(); err != nil {
 				boot.Report("shutdown: %v", err)
@@ -176,6 +193,8 @@ func (s *Server) Shutdown(ctx context.Context, _ *connect.Request[guestv1.Shutdo
 const (
 	// processGrace is how long processes have between SIGTERM and SIGKILL.
 	processGrace = 2 * time.Second
+	// transferGrace is how long one that is being put in its place has for it.
+	transferGrace = 20 * time.Second
 	// answerGrace is how long the answer to Shutdown has to leave the microVM.
 	answerGrace = 100 * time.Millisecond
 )

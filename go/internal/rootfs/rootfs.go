@@ -52,6 +52,8 @@ type Root struct {
 	writable *os.File
 	// moved are the kernel's file systems that have left their place.
 	moved []string
+	// freezer holds the writable disk still.
+	freezer freezer
 }
 
 // step is one named part of a longer piece of work.
