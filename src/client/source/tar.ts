@@ -93,10 +93,13 @@ export async function* tarOf(names: Iterable<ByteName>, options: TarOptions): As
     throw thrown;
   } finally {
     options.signal.removeEventListener("abort", kill);
-    if (child.exitCode === null && child.signalCode === null) {
+    // What was not read keeps its end from being told.
+    child.stdout.destroy();
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
+      const gone = new Promise((resolve) => child.once("exit", resolve));
       kill();
       // Not for ever: what waits for a dead file server does not even die.
-      await Promise.race([ended, sleep(GONE_MS, undefined, { ref: false })]);
+      await Promise.race([gone, sleep(GONE_MS, undefined, { ref: false })]);
     }
   }
 }
