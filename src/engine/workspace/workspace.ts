@@ -118,7 +118,8 @@ export class Workspace implements CommandHost, DiskUser {
   ): Promise<void> {
     const { progress } = calls;
     const signal = AbortSignal.any([calls.signal, this.#deleting.signal]);
-    await this.#life.inTurn(async () => {
+    const leave = this.#life.idleness.use();
+    const made = this.#life.inTurn(async () => {
       const { record, directory } = this.#ledger;
       const layout = layoutOf(directory);
       await checkSize(input);
@@ -142,6 +143,8 @@ export class Workspace implements CommandHost, DiskUser {
       const seed = { seed_path: record.seed.seed_path, ...factsOf(sent) };
       await this.#life.settle(vm, prepared, { ...change, baseline: "disk", seed });
     });
+    // Its time without activity begins when it is there.
+    await made.finally(leave);
   }
 
   async enter(signal: AbortSignal, progress: Progress): Promise<Entered> {
