@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { call } from "../client/call.ts";
 import { withUserDefaults } from "../client/settings.ts";
 import { openStream } from "../client/stream.ts";
+import { withUpload } from "../client/upload.ts";
 import { PyroError } from "../errors/error.ts";
 import { FACTS } from "../operations/facts.ts";
 import type { InputOf, OperationName, OutputOf } from "../operations/table.ts";
@@ -64,7 +65,13 @@ async function answer<N extends OperationName>(
   context: Context,
   idOnly: string | undefined,
 ): Promise<number> {
-  const output = await interruptible((signal) => ask(name, input, context, signal));
+  // Whoever ends what changes things wants to know what came of it; all else is simply left.
+  const { streams, effect } = FACTS[name];
+  const asking = interruptible((signal) => {
+    if (!streams) return call(context.where, name, input, { signal }).then((output) => ({ output, late: undefined }));
+    return stream(name, input, context, signal, !effect.readOnly);
+  });
+  const { output, late } = await asking;
   const view: View<N> = VIEWS[name];
   const shown = view(output, context);
   if (context.json) await writeJson(output);
@@ -75,28 +82,45 @@ async function answer<N extends OperationName>(
     if (shown.stderr !== undefined) await writeAll(STDERR, shown.stderr);
     if (shown.note !== undefined && !context.quiet) await writeAll(STDERR, `${shown.note}\n`);
   }
-  return shown.status ?? 0;
+  if (late && !context.json && !context.quiet)
+    await writeAll(STDERR, `pyro: ${late.message}, but it was done by then\n`);
+  return late?.status ?? shown.status ?? 0;
 }
 
-async function ask<N extends OperationName>(
+interface Streamed<N extends OperationName> {
+  readonly output: OutputOf<N>;
+  /** What was to end it and came too late. */
+  readonly late: Ended | undefined;
+}
+
+/** `settle`: an interrupt waits to hear whether it was in time. */
+async function stream<N extends OperationName>(
   name: N,
   input: InputOf<N>,
   context: Context,
   signal: AbortSignal,
-): Promise<OutputOf<N>> {
-  if (!FACTS[name].streams) return call(context.where, name, input, { signal });
+  settle: boolean,
+): Promise<Streamed<N>> {
   const progress = new Progress(context);
+  const reason = () => (signal.aborted && signal.reason instanceof Ended ? signal.reason : undefined);
   try {
-    return await openStream(context.where, name, input, {
-      signal,
+    const { input: sent, upload } = await withUpload(name, input, { cwd: process.cwd(), signal });
+    signal.throwIfAborted();
+    const asked = openStream(context.where, name, sent, {
+      ...(settle ? {} : { signal }),
+      upload,
       onEvent: (event: unknown) => {
         if (isProgress(event)) progress.show(event);
       },
-    }).result;
+    });
+    if (settle) signal.addEventListener("abort", () => asked.cancel(), { once: true });
+    return { output: await asked.result, late: reason() };
   } catch (thrown) {
-    // What takes long and changes things: whoever ends it wants to know that it was heard.
-    if (!(thrown instanceof Ended) || FACTS[name].effect.readOnly) throw thrown;
-    throw new Ended(thrown.status, thrown.message, thrown.message);
+    const ended = reason();
+    if (!settle || !ended) throw thrown;
+    const code = thrown instanceof PyroError ? thrown.code : undefined;
+    const unknown = code === "DAEMON_UNREACHABLE" ? "; the daemon did not say whether that was in time" : "";
+    throw new Ended(ended.status, ended.message, `${ended.message}${unknown}`);
   } finally {
     progress.clear();
   }

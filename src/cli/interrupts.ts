@@ -17,7 +17,7 @@ export interface Interrupts {
 export function watchInterrupts(
   send: (signal: number) => void,
   cancel: (reason: Ended) => void,
-  leave?: () => void,
+  leave?: (reason: Ended) => void,
 ): Interrupts {
   let running = false;
   let passed = false;
@@ -34,8 +34,9 @@ export function watchInterrupts(
   };
   const onTerm = () => end(143, "SIGTERM");
   const onHup = () => {
-    if (running && leave) return leave();
-    end(129, "SIGHUP");
+    if (!running || !leave || cancelled) return end(129, "SIGHUP");
+    cancelled = true;
+    leave(new Ended(129, "left by SIGHUP"));
   };
   process.on("SIGINT", onInt);
   process.on("SIGTERM", onTerm);

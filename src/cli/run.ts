@@ -4,7 +4,7 @@ import { openStream, type Stream } from "../client/stream.ts";
 import type { EventOf, InputOf } from "../operations/table.ts";
 import { type Context, Ended } from "./context.ts";
 import { statusOf } from "./exit-status.ts";
-import { dieOf, watchInterrupts } from "./interrupts.ts";
+import { watchInterrupts } from "./interrupts.ts";
 import { STDERR, STDOUT, writeAll, writeJson } from "./output.ts";
 import { Progress } from "./progress.ts";
 import { takeTerminal, terminalSize } from "./terminal.ts";
@@ -42,7 +42,7 @@ export async function runCommand(name: CommandRow, input: InputOf<CommandRow>, c
     (signal) => stream.signal(signal),
     (reason) => abort.abort(reason),
     // A workspace's command goes on without us, but not one whose terminal this was.
-    name === "run" ? undefined : () => leave(input.tty === true ? stream : undefined),
+    name === "run" ? undefined : (reason) => leave(stream, input.tty === true, reason),
   );
   const onEvent = (event: EventOf<CommandRow>) => {
     if (event.type === "progress") progress.show(event);
@@ -74,10 +74,11 @@ export async function runCommand(name: CommandRow, input: InputOf<CommandRow>, c
   }
 }
 
-/** Ends this process and nothing else; the command hears of a hang-up if it had our terminal. */
-function leave(attended: Stream<CommandRow> | undefined): void {
-  attended?.signal(SIGHUP);
-  setImmediate(() => dieOf(SIGHUP));
+/** Ends our part of it; the command hears of a hang-up if it had our terminal. */
+function leave(stream: Stream<CommandRow>, terminal: boolean, reason: Ended): void {
+  if (terminal) stream.signal(SIGHUP);
+  // What was just sent is on its way by then.
+  setImmediate(() => stream.leave(reason));
 }
 
 /** Our stdin to the command's, at the command's pace. */

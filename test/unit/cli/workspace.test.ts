@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { join } from "node:path";
 import { test } from "node:test";
 import { ToClient, ToDaemon } from "../../../src/wire/protocol.ts";
 import { type Conversation, temporaryHome } from "../client/fake-daemon.ts";
@@ -106,6 +107,36 @@ test("Ctrl-C in the middle of a create cancels it and says so", async () => {
     { status: 130, stderr: "Sending\npyro: cancelled by SIGINT\n", stdout: "" },
   );
   assert.equal(cancelled, 1);
+});
+
+test("a Ctrl-C that comes too late says so, and shows what was made", async () => {
+  await using home = await temporaryHome();
+  const talk = async (with_: Conversation) => {
+    with_.json(ToClient.Event, { type: "progress", message: "Sending", stage: "seed", fraction: null });
+    for (;;) {
+      const frame = await with_.next();
+      if (frame === undefined) return;
+      if (frame.type === ToDaemon.Control) with_.finish(workspace());
+    }
+  };
+  await using _fake = await daemon(home, {}, { "workspace.create": talk });
+  const { child, ended } = start(home, ["ws", "create", "--id-only"]);
+  await once(child.stderr, "data");
+  child.kill("SIGINT");
+  const { status, stderr, stdout } = await ended;
+  assert.deepEqual({ status, stdout }, { status: 130, stdout: "ws_abcdefghij\n" });
+  assert.equal(stderr, "Sending\npyro: cancelled by SIGINT, but it was done by then\n");
+});
+
+test("a push that is refused while it is sent ends and says why", async () => {
+  await using home = await temporaryHome();
+  const refuse = (talk: Conversation) =>
+    talk.json(ToClient.Error, { code: "PATH_CONFLICT", message: "There is a directory.", hint: "Remove it." });
+  await using _fake = await daemon(home, {}, { "workspace.sync_push": refuse });
+  // More than pipes and sockets hold: most of it is never read.
+  const source = join(import.meta.dirname, "..", "..", "..", "src");
+  const { status, stderr } = await say(home, "ws", "sync", "push", "w", source);
+  assert.deepEqual({ status, stderr }, { status: 1, stderr: "pyro: There is a directory.\n      Remove it.\n" });
 });
 
 test("list is a table that holds whatever names hold, and says when there is more, or nothing", async () => {
