@@ -120,6 +120,8 @@ export async function makeWorkspaceDirectory(paths: Paths, workspaceId: string):
   const directory = join(paths.workspaces, workspaceId);
   await mkdir(directory, { mode: 0o700 });
   await mkdir(layoutOf(directory).commands, { mode: 0o700 });
+  // Its record is synced with the directory it lies in; that directory's own name would still go with a crash of the host.
+  await syncPath(paths.workspaces);
   return directory;
 }
 

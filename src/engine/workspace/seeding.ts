@@ -77,7 +77,7 @@ export async function fixBaseline(
   const renew = setInterval(() => void freeze(false).catch(() => {}), RENEW_MS);
   let wasFrozen = false;
   try {
-    await copySparse(diskPath, baselinePath, { signal });
+    await copySparse(diskPath, baselinePath, { signal, durable: true });
   } finally {
     clearInterval(renew);
     const thawed = vm.guest.call((calls, call) => calls.thawDisk({}, call), { timeoutMs: CALL_MS });
