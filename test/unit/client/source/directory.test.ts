@@ -45,7 +45,8 @@ test("a file of 2 GiB with holes is sent as its data", async () => {
   const archive = await bytesOf(await open(g.path("tree")));
   assert.ok(archive.length < 1 << 20, `${archive.length} bytes`);
   // Not read whole: that takes seconds, and the odd tree's holes were.
-  const told = execFileSync("tar", ["--list", "--verbose", "--file=-"], { input: archive }).toString();
+  writeFileSync(g.path("archive"), archive);
+  const told = execFileSync("tar", ["--list", "--verbose", "--file", g.path("archive")]).toString();
   assert.match(told, / 2147483648 \S+ \S+ disk\.img$/m);
 });
 
@@ -63,7 +64,8 @@ test("everything belongs to root, and times of reading do not travel", async () 
   writeFileSync(g.path("tree", "file"), "x");
   if (ROOT) chownSync(g.path("tree", "file"), 12_345, 12_345);
   const archive = await bytesOf(await open(g.path("tree")));
-  const told = execFileSync("tar", ["--list", "--verbose", "--numeric-owner", "--file=-"], { input: archive });
+  writeFileSync(g.path("archive"), archive);
+  const told = execFileSync("tar", ["--list", "--verbose", "--numeric-owner", "--file", g.path("archive")]);
   assert.match(told.toString(), /^-rw\S* 0\/0 /);
   assert.ok(!archive.includes(" atime=") && !archive.includes(" ctime=") && archive.includes(" mtime="));
 });

@@ -43,7 +43,12 @@ export function unpack(archive: Buffer, directory: string): string {
 
 /** Names in an archive, in its order, as they are in it. */
 export function namesIn(archive: Buffer): string[] {
-  const listed = execFileSync("tar", ["--list", "--quoting-style=escape", "--file=-"], { input: archive });
+  const directory = mkdtempSync(join(tmpdir(), "pyro-names-"));
+  const file = join(directory, "archive");
+  writeFileSync(file, archive);
+  const env = { ...process.env, LC_ALL: "C" };
+  const listed = execFileSync("tar", ["--list", "--quoting-style=escape", "--file", file], { env });
+  rmSync(directory, { recursive: true });
   return listed
     .toString()
     .split("\n")
