@@ -1,10 +1,10 @@
 // A command as a person writes it, in a microVM of its own or in a workspace: await it for the result, iterate it for
 // the output, write to it and signal it meanwhile.
-import { constants } from "node:os";
 import { Collector } from "../client/collect.ts";
 import { type OutputStream, openStream, type Stream, type StreamOptions, toBytes } from "../client/stream.ts";
 import type { Where } from "../client/where.ts";
 import { PyroError } from "../errors/error.ts";
+import { signalNumber } from "../operations/signals.ts";
 import { type InputOf, OPERATIONS } from "../operations/table.ts";
 import { toCamel } from "./case.ts";
 import type { ExecResult, OutputChunk, ProcessOptions, RunResult, SdkEvent, Signal } from "./types.ts";
@@ -242,16 +242,4 @@ function begin(
       resize: () => {},
     };
   }
-}
-
-function signalNumber(signal: string | number): number {
-  const known: Readonly<Record<string, number>> = constants.signals;
-  if (typeof signal === "number") {
-    if (Number.isInteger(signal) && signal > 0 && signal <= 64) return signal;
-  } else {
-    const name = signal.startsWith("SIG") ? signal : `SIG${signal}`;
-    const number = Object.hasOwn(known, name) ? known[name] : undefined;
-    if (number !== undefined) return number;
-  }
-  throw new PyroError("INVALID_INPUT", `There is no signal ${signal}.`);
 }
