@@ -97,6 +97,19 @@ export async function receive(
   }
 }
 
+/** Aborts when the client cancels, or says what cannot be understood: for calls that take nothing else from it. */
+export function hearCancel(requests: Requests, what: string): AbortSignal {
+  const cancelled = new AbortController();
+  const listen = async () => {
+    for (let frame = await requests.next(); frame !== undefined; frame = await requests.next()) {
+      if (frame.type !== ToDaemon.Control || readControl(frame)?.type !== "cancel") continue;
+      return cancelled.abort(new PyroError("CANCELLED", `The ${what} was cancelled.`));
+    }
+  };
+  listen().catch((thrown: unknown) => cancelled.abort(PyroError.from(thrown)));
+  return cancelled.signal;
+}
+
 /** Stdin on its way to the process, acknowledged as the process's pipe takes it. */
 class StdinQueue {
   readonly #process: Attachable;

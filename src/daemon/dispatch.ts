@@ -3,6 +3,9 @@ import type { Engine } from "../engine/engine.ts";
 import { PyroError } from "../errors/error.ts";
 import type { EventOf, OperationName, OutputOf, ParsedInputOf } from "../operations/table.ts";
 import { type RequestHead, ToClient } from "../wire/protocol.ts";
+import { serveExec } from "./exec.ts";
+import { serveLogs } from "./logs.ts";
+import { listProcesses, readProcess, serveWait, signalProcess, writeProcess } from "./processes.ts";
 import { serveRun } from "./run.ts";
 import type { Reply, Requests } from "./stream.ts";
 import { serveCreate, servePush } from "./workspace.ts";
@@ -33,19 +36,15 @@ export type StreamHandler<N extends Streaming> = (
   signal: AbortSignal,
 ) => Promise<void>;
 
-const notYet = async (): Promise<never> => {
-  throw new PyroError("UNKNOWN_OPERATION", "Not yet.");
-};
-
 export const UNARY: { readonly [N in Unary]: UnaryHandler<N> } = {
-  "process.read": (engine, input, signal) => engine.runs.read(input, signal),
+  "process.read": readProcess,
   "workspace.list": (engine, input) => engine.workspaces.list(input),
   "workspace.status": (engine, { workspace_id }) => engine.workspaces.get(workspace_id).describe(),
   "workspace.update": (engine, input) => engine.workspaces.update(input),
   "workspace.delete": (engine, { workspace_id }) => engine.workspaces.delete(workspace_id),
-  "process.list": notYet,
-  "process.write": notYet,
-  "process.signal": notYet,
+  "process.list": listProcesses,
+  "process.write": writeProcess,
+  "process.signal": signalProcess,
   "env.list": (engine, input) => listEnvironments(engine, input),
   "env.inspect": (engine, { environment }) => inspectEnvironment(engine, environment),
   "env.prune": async (engine, { all, dry_run }) => {
@@ -68,9 +67,9 @@ export const STREAMING: { readonly [N in Streaming]: StreamHandler<N> } = {
   run: serveRun,
   "workspace.create": serveCreate,
   "workspace.sync_push": servePush,
-  "workspace.exec": notYet,
-  "workspace.logs": notYet,
-  "process.wait": notYet,
+  "workspace.exec": serveExec,
+  "workspace.logs": serveLogs,
+  "process.wait": serveWait,
   "env.pull": async (engine, { environment }, _head, _requests, reply, signal) => {
     // Whoever says pull wants what the registry has now; a start takes what is there.
     const pulled = await engine.environments.pull(environment, teller(reply), signal, { refresh: true });

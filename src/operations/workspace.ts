@@ -373,7 +373,9 @@ export const workspaceLogs = defineOperation({
   input: z.object({
     workspace_id: f.workspaceId,
     limit: f.listLimit,
-    cursor: f.cursor.optional(),
+    cursor: f.cursor
+      .describe("Where to go on: the next_cursor of an earlier result, or the sequence of the last entry that was seen")
+      .optional(),
     follow: z.boolean().describe("Go on with what ends later, until it is interrupted").default(false),
     max_bytes: f.maxBytes.describe("Most bytes of output in each entry, at most 65536").optional(),
   }),
