@@ -16,6 +16,8 @@ import { type CommandRecord, unknownRecord, writeCommand } from "./command-recor
 
 /** How long a process may take to read what is written to it, ms. */
 export const WRITE_MS = 30_000;
+/** How long after the connection to its guest was closed a command waits to be told why, ms. */
+const REASON_MS = 5000;
 /** Between tries to write a record that the host had no room for, ms. */
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 30_000;
@@ -315,10 +317,20 @@ export class Command {
       return end;
     } catch (thrown) {
       if (this.over) throw thrown;
-      this.#failed(thrown);
+      const reason = await this.#reasonOf(thrown);
+      this.#failed(reason);
       await this.#spool?.finish().catch(() => {});
-      throw this.#cancelling.signal.aborted ? this.#cancelling.signal.reason : PyroError.from(thrown);
+      throw this.#cancelling.signal.aborted ? this.#cancelling.signal.reason : reason;
     }
+  }
+
+  /** Whoever closes the connection to the guest says why, a moment later. */
+  async #reasonOf(thrown: unknown): Promise<PyroError | StartRefused> {
+    const error = PyroError.from(thrown);
+    if (error.code !== "CANCELLED" || this.#entered === undefined) return error;
+    const { signal } = this.#leaving;
+    if (!signal.aborted) await sleep(REASON_MS, undefined, { signal, ref: false }).catch(() => {});
+    return signal.aborted ? (signal.reason as PyroError) : error;
   }
 
   #knownEnd(): ProcessEnd {

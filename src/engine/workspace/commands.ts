@@ -39,7 +39,6 @@ export class Commands {
   #unfinished: readonly CommandRecord[];
   #highest: number;
   #latest: { readonly facts: ProcessFacts } | undefined;
-  #lastActivityAt: string | undefined;
   #closed: PyroError | undefined;
   #changed = Promise.withResolvers<void>();
 
@@ -137,13 +136,10 @@ export class Commands {
   }
 
   /** The one that was begun last. */
-  get last(): ProcessFacts | undefined {
-    return this.#latest?.facts;
-  }
-
-  /** When one was last begun or ended in this daemon's time. */
-  get lastActivityAt(): string | undefined {
-    return this.#lastActivityAt;
+  get last(): OutputOf<"workspace.status">["last_command"] | undefined {
+    if (this.#latest === undefined) return undefined;
+    const { process_id, sequence, command, state, exit_code, started_at } = factsOf(this.#latest.facts);
+    return { process_id, sequence, command, state, exit_code, started_at };
   }
 
   /** Resolves when none runs. */
@@ -252,7 +248,8 @@ export class Commands {
    * The microVM has ended: so have those that stood in it. Resolves when that is known of each; to be waited for before
    * another is started.
    */
-  async lose(reason: PyroError): Promise<void> {
+  async lose(why: string): Promise<void> {
+    const reason = new PyroError("MICROVM_LOST", why);
     await Promise.all([...this.#live.values()].map((command) => command.lose(reason)));
   }
 
@@ -340,7 +337,6 @@ export class Commands {
   }
 
   #active(command: Command): void {
-    this.#lastActivityAt = new Date().toISOString();
     const latest = this.#latest?.facts.sequence ?? 0;
     if (command.begun && command.sequence > latest) this.#latest = command;
     this.#notify();

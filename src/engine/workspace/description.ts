@@ -2,7 +2,6 @@
 import { lstat } from "node:fs/promises";
 import { WORKSPACE_PATH } from "../../operations/fields.ts";
 import type { OutputOf } from "../../operations/table.ts";
-import { factsOf, type ProcessFacts } from "../result.ts";
 import { layoutOf, type StoredWorkspace, WORKSPACE_SCHEMA_VERSION } from "./record.ts";
 
 type Description = OutputOf<"workspace.status">;
@@ -12,7 +11,7 @@ export interface Live {
   readonly lastActivity: Date;
   readonly expiresAt: Date | undefined;
   readonly commandCount: number;
-  readonly lastCommand: ProcessFacts | undefined;
+  readonly lastCommand: Description["last_command"];
 }
 
 export async function describeRecord(record: StoredWorkspace, directory: string, live: Live): Promise<Description> {
@@ -41,18 +40,13 @@ export async function describeRecord(record: StoredWorkspace, directory: string,
     ttl_seconds: record.ttl_seconds,
     expires_at: record.state === "started" ? (live.expiresAt?.toISOString() ?? null) : null,
     command_count: live.commandCount,
-    last_command: live.lastCommand === undefined ? null : lastCommandOf(live.lastCommand),
+    last_command: live.lastCommand,
     service_count: 0,
     running_service_count: 0,
     snapshot_count: 0,
     reset_count: 0,
     last_reset_at: null,
   };
-}
-
-function lastCommandOf(facts: ProcessFacts): Description["last_command"] {
-  const { process_id, sequence, command, state, exit_code, started_at } = factsOf(facts);
-  return { process_id, sequence, command, state, exit_code, started_at };
 }
 
 /** What stands for a record that this version cannot use. It is never written. */

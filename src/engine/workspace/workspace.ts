@@ -40,7 +40,7 @@ export class Workspace implements CommandHost, DiskUser {
     this.#ledger = new Ledger(record, directory);
     this.workspaceId = record.workspace_id;
     this.commandsDirectory = layoutOf(directory).commands;
-    const lose = async (why: string) => await this.#commands?.lose(new PyroError("MICROVM_LOST", why));
+    const lose = async (why: string) => await this.#commands?.lose(why);
     this.#life = new Life(context, this.#ledger, this.#deleting.signal, lose);
   }
 
@@ -211,7 +211,7 @@ export class Workspace implements CommandHost, DiskUser {
       lastActivity: this.#life.idleness.lastActivity,
       expiresAt: this.#life.idleness.expiresAt,
       commandCount: commands?.count ?? 0,
-      lastCommand: commands?.last,
+      lastCommand: commands?.last ?? null,
     });
   }
 

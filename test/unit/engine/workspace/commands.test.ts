@@ -92,7 +92,7 @@ test("a command runs with its environment, and its end, output and record are th
   const again = await opened();
   assert.deepEqual((await again.entries({ limit: 10 })).entries, entries);
   assert.equal(again.count, 1);
-  assert.equal(again.last?.end?.exitCode, 3);
+  assert.equal(again.last?.exit_code, 3);
   const next = begin(again, "echo two");
   await next.started;
   assert.equal(next.processId, "proc_2");
@@ -243,9 +243,9 @@ test("a microVM that ends under them is noticed by themselves or told, once, and
     await until(() => command.spool.end === 10n);
     const reason = new PyroError("MICROVM_LOST", "The microVM ended: told.");
     if (how === "noticed") guest.lose();
-    else await commands.lose(reason);
+    else await commands.lose(reason.message);
     await assert.rejects(command.ended, withCode("MICROVM_LOST"));
-    await commands.lose(reason);
+    await commands.lose(reason.message);
     await commands.ended();
     await command.settled;
     const entry = await commands.read({ processId: command.processId }, never);
