@@ -15,9 +15,14 @@ export interface HomeProcess {
 
 /** What may be there beside the daemon and the launcher. */
 export interface Allowed {
-  /** microVMs: idle ones of the pool, and those of runs whose client was killed less than a minute ago. */
+  /**
+   * microVMs: idle ones of the pool, those of started workspaces, and those of runs whose client was killed less than a
+   * minute ago.
+   */
   readonly vms: number;
   readonly runs: number;
+  /** Workspaces that were not deleted, whatever their state; 0 when left out. */
+  readonly workspaces?: number;
 }
 
 const CGROUPS = "/sys/fs/cgroup";
@@ -150,6 +155,7 @@ async function problemsAtRest(home: OwnHome, allowed: Allowed): Promise<string[]
   }
 
   tooMany("runs", await list(home.paths.runs), allowed.runs);
+  tooMany("workspaces", await list(home.paths.workspaces), allowed.workspaces ?? 0);
   tooMany("disks of idle microVMs", await list(home.paths.pool), allowed.vms);
   const vms = await list(home.paths.vms);
   const sockets = vms.filter((name) => name.endsWith(".sock"));
