@@ -17,7 +17,7 @@ interface Part {
 
 /** A slice that takes longer hangs, ms. */
 const SLICE_MS = 3 * 3_600_000;
-const KILLS_PER_SLICE = { run: 16, pull: 4 };
+const KILLS_PER_SLICE = { run: 16, pull: 4, workspace: 10 };
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 const minutes = minutesFrom(process.env.SOAK_MINUTES);
@@ -41,6 +41,11 @@ const PARTS: readonly Part[] = [
     slices: 10,
     slice: () =>
       tests(["test/vm/kills.test.ts"], { PYRO_RUN_KILLS: KILLS_PER_SLICE.run, PYRO_PULL_KILLS: KILLS_PER_SLICE.pull }),
+  },
+  {
+    name: "workspace-kills",
+    slices: 10,
+    slice: () => tests(["test/vm/workspace-kills.test.ts"], { PYRO_WORKSPACE_KILLS: KILLS_PER_SLICE.workspace }),
   },
   {
     name: "leaks",
