@@ -1,0 +1,41 @@
+// An agent's loop: run the tests in a workspace, mend what fails, push it, run them again.
+//
+//   node examples/sdk.ts
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Pyro } from "pyro-mcp";
+
+const project = await mkdtemp(join(tmpdir(), "project-"));
+try {
+  await writeFile(join(project, "add.py"), "def add(a, b):\n    return a - b\n");
+  await writeFile(
+    join(project, "check.py"),
+    "from add import add\nassert add(2, 3) == 5, add(2, 3)\nprint('passed')\n",
+  );
+
+  await using pyro = new Pyro();
+  // An ephemeral workspace is deleted at the end of this block; others live until somebody deletes them.
+  await using workspace = await pyro.createWorkspace({
+    seedPath: project,
+    labels: { example: "sdk" },
+    ephemeral: true,
+  });
+
+  const before = await workspace.exec(["python3", "-B", "check.py"]);
+  console.log(`before: exit status ${before.exitCode}, ${before.stderr.trim().split("\n").at(-1)}`);
+
+  await writeFile(join(project, "add.py"), "def add(a, b):\n    return a + b\n");
+  const pushed = await workspace.syncPush(project);
+  console.log(`pushed ${pushed.entryCount} entries to ${pushed.destination}`);
+
+  // Output can also be had as it comes.
+  const check = workspace.exec("python3 -B check.py");
+  for await (const { stream, data } of check) process[stream].write(data);
+  console.log(`after: exit status ${(await check).exitCode}`);
+
+  const { entries } = await workspace.logs();
+  for (const { sequence, command, exitCode } of entries) console.log(`${sequence}. ${command.join(" ")}: ${exitCode}`);
+} finally {
+  await rm(project, { recursive: true });
+}
