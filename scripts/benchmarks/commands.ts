@@ -7,7 +7,7 @@ import { findProgram } from "../../src/host/resources.ts";
 import { median, type Row, sample } from "./samples.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
-const PYRO = join(ROOT, "bin", "pyro.js");
+export const PYRO = join(ROOT, "bin", "pyro.js");
 const READY_MS = 120_000;
 
 async function run(program: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<string> {
@@ -101,13 +101,13 @@ export async function runs(count: number): Promise<Row[]> {
 }
 
 /** Stops the daemon and waits for its process: it takes its sockets' directories with it at the very end. */
-async function stop(): Promise<void> {
+export async function stop(): Promise<void> {
   const { pid } = JSON.parse(await pyro(["daemon", "status", "--json"])) as { pid?: number };
   await pyro(["daemon", "stop"]);
   while (pid !== undefined && existsSync(`/proc/${pid}`)) await sleep(20);
 }
 
-async function untilPoolIsFull(): Promise<void> {
+export async function untilPoolIsFull(): Promise<void> {
   const deadline = Date.now() + READY_MS;
   for (;;) {
     const { pool } = JSON.parse(await pyro(["daemon", "status", "--json"])) as {

@@ -51,7 +51,8 @@ export async function idle(count: number): Promise<Row[]> {
   }
 }
 
-async function proportional(pid: number): Promise<number> {
+/** A process's proportional memory, MB. */
+export async function proportional(pid: number): Promise<number> {
   const text = await readFile(`/proc/${pid}/smaps_rollup`, "utf8");
   return (Number(/^Pss:\s+(\d+) kB/m.exec(text)?.[1]) * 1024) / 1e6;
 }

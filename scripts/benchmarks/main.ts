@@ -6,6 +6,7 @@ import { others, runs, startUp } from "./commands.ts";
 import { idle } from "./idle.ts";
 import { Machines } from "./machines.ts";
 import { type Row, table } from "./samples.ts";
+import { manyWorkspaces, workspaceLists, workspaces } from "./workspaces.ts";
 
 const quick = process.argv.includes("--quick");
 const json = process.argv.includes("--json");
@@ -52,8 +53,12 @@ try {
   rows.push(...(await withMachines(2, async (machines) => [await machines.firstResult(count, true)])));
   say("whole runs");
   rows.push(...(await runs(count)));
-  say(`${many} microVMs side by side`);
+  say("workspaces: making, filling and using them");
+  rows.push(...(await workspaces(count)));
+  rows.push(await workspaceLists(count, 100));
+  say(`${many} microVMs side by side, then ${many} workspaces`);
   rows.push(...(await idle(many)));
+  rows.push(await manyWorkspaces(many));
   const host = `${cpus().length} CPUs (${cpus()[0]?.model.trim()}), ${Math.round(totalmem() / 2 ** 30)} GiB, ${how}, load ${load.toFixed(1)} at the start`;
   process.stdout.write(json ? `${JSON.stringify({ host, rows }, null, 2)}\n` : `${host}\n\n${table(rows)}\n`);
 } finally {
