@@ -290,6 +290,13 @@ test("records that cannot be used: shown as failed, not touched, and deletable",
       assert.equal((await workspace.delete()).deleted, true);
     });
   }
+  await context.test("that are missing", async () => {
+    const workspace = await g.all.create();
+    await pyro(["daemon", "stop"], { env: g.home.env });
+    await rm(record(workspace.id));
+    await isFailed(workspace, /missing/);
+    assert.equal((await workspace.delete()).deleted, true);
+  });
   await context.test("that are no files, and strangers beside workspaces", async () => {
     const workspace = await g.all.create();
     await keep(workspace);
@@ -354,6 +361,38 @@ test("a disk of the host that is full while a workspace is created", { timeout: 
   assert.equal(fine, "fine");
   assert.equal((JSON.parse(after) as WorkspaceRecord).state, "started");
   assert.equal(none?.trim(), "0");
+  await untilNothingRuns(home);
+});
+
+test("a disk of the host that a workspace fills: it stands still, and goes on when there is room", {
+  timeout: 300_000,
+}, async (context) => {
+  if (!isRoot) return context.skip("mounting in a namespace takes root");
+  await using home = await ownHome({ templates: true });
+  const script = `
+    mount -t tmpfs -o size=400m,mode=0700 tmpfs "$PYRO_HOME"
+    ln -s "$SHARED/environments" "$PYRO_HOME/environments"
+    ln -s "$SHARED/cache" "$PYRO_HOME/cache"
+    head -c 250m /dev/zero >"$PYRO_HOME/ballast"
+    pyro workspace create --name full --quiet >/dev/null
+    pyro workspace exec full -- sh -c 'echo kept >file; sync'
+    pyro workspace exec full --detach --quiet -- sh -c 'dd if=/dev/zero of=big bs=1M count=200 conv=fsync 2>/dev/null && echo whole' >/dev/null
+    tries=0
+    until pyro workspace exec full --json -- true >"$PYRO_HOME/answer" 2>/dev/null; [ $? = 125 ] || [ $tries -gt 20 ]; do tries=$((tries+1)); sleep 1; done
+    cat "$PYRO_HOME/answer"
+    rm "$PYRO_HOME/ballast"
+    pyro workspace process wait full proc_2 --json
+    pyro workspace process read full proc_2 --json
+    pyro workspace exec full -- cat file
+    pyro workspace delete full >/dev/null
+    pyro daemon stop >/dev/null`;
+  const { status, stdout, stderr } = await inNamespace(home, script, { SHARED: sharedHome() });
+  assert.equal(status, 0, `${stdout}${stderr}`);
+  const [told = "", waited = "", read = "", kept] = stdout.toString().trimEnd().split("\n");
+  assert.equal(codeOf(told), "HOST_DISK_FULL", told);
+  assert.equal((JSON.parse(waited) as { exit_code: number }).exit_code, 0, waited);
+  assert.equal((JSON.parse(read) as { stdout: string }).stdout, "whole\n", read);
+  assert.equal(kept, "kept");
   await untilNothingRuns(home);
 });
 
