@@ -2,74 +2,69 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
-import { chmod, mkdir, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { chmod, mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
+import { compareTrees, DESCRIBE_SCRIPT, type Description, describeTree } from "../trees/describe.ts";
+import { makeTree } from "../trees/make.ts";
 import { ROOT } from "./harness.ts";
-import {
-  DESCRIBE,
-  describeHere,
-  makePnpmModules,
-  makeRepository,
-  makeSmallFiles,
-  makeSparse,
-  makeStrangeTree,
-} from "./workspace-trees.ts";
 import { scratch, type Workspace, Workspaces } from "./workspaces.ts";
 
 const all = new Workspaces();
 const MIB = 2 ** 20;
+/** Differences that are told of two trees; the rest is counted. */
+const TOLD = 20;
 
 /** Of a directory of the guest. */
-async function describeThere(workspace: Workspace, directory = "/workspace", ...args: string[]): Promise<string[]> {
-  const output = await workspace.ok(["python3", "-c", DESCRIBE, ...args], { args: ["--cwd", directory] });
-  return output.trimEnd().split("\n");
+async function describeThere(workspace: Workspace, directory = "/workspace"): Promise<Description> {
+  return JSON.parse(await workspace.ok(["python3", "-", directory], { input: DESCRIBE_SCRIPT })) as Description;
 }
 
-/** The first lines that differ say more than two long lists. */
-function same(there: readonly string[], here: readonly string[], what: string): void {
-  const [inThere, inHere] = [new Set(there), new Set(here)];
-  const missing = here.filter((line) => !inThere.has(line)).slice(0, 10);
-  const strange = there.filter((line) => !inHere.has(line)).slice(0, 10);
-  if (missing.length + strange.length > 0)
-    assert.fail(`${what}\nof the host only:\n  ${missing.join("\n  ")}\nof the guest only:\n  ${strange.join("\n  ")}`);
-  assert.deepEqual(there, here, what);
+function same(expected: Description, actual: Description, what: string): void {
+  const different = compareTrees(expected, actual);
+  if (different.length === 0) return;
+  assert.fail(`${what}: ${different.length} differences\n${different.slice(0, TOLD).join("\n")}`);
 }
 
-test("a tree with everything unusual in it", { timeout: 400_000 }, async (context) => {
-  await using tree = await scratch();
-  makeStrangeTree(tree.path);
-  const here = describeHere(tree.path);
-  const tars = await scratch();
-  await using _tars = tars;
-  const tar = join(tars.path, "tree.tar");
-  execFileSync("tar", ["-C", tree.path, "--format=posix", "--sparse", "-cf", tar, "."]);
-  execFileSync("sh", ["-c", 'gzip -c tree.tar >tree.tar.gz && cp tree.tar.gz "tree .tgz"'], { cwd: tars.path });
+/** A directory that makeTree can make; it goes with the block. */
+async function treeOf(...made: Parameters<typeof makeTree> extends [string, ...infer Rest] ? Rest : never) {
+  const outer = await scratch();
+  const path = join(outer.path, "tree");
+  makeTree(path, ...made);
+  return { path, beside: outer.path, [Symbol.asyncDispose]: () => outer[Symbol.asyncDispose]() };
+}
+
+test("a tree with everything unusual in it", { timeout: 600_000 }, async (context) => {
+  await using tree = await treeOf("odd");
+  const here = describeTree(tree.path);
+  const count = Object.keys(here).length;
+  execFileSync("tar", ["-C", tree.path, "--format=posix", "--sparse", "-cf", join(tree.beside, "tree.tar"), "."]);
+  execFileSync("sh", ["-c", 'gzip -c tree.tar >tree.tar.gz && cp tree.tar.gz "tree .tgz"'], { cwd: tree.beside });
 
   await context.test("as a seed", async () => {
     await using workspace = await all.create(["--seed-path", tree.path]);
-    same(await describeThere(workspace), here, "seeded");
-    assert.equal(workspace.record.seed.entry_count, here.length);
-    const owners = (await describeThere(workspace, "/workspace", "owners")).filter((line) => !line.endsWith(" 0:0"));
-    assert.deepEqual(owners, [], "owners that are not root");
+    same(here, await describeThere(workspace), "seeded");
+    assert.equal(workspace.record.seed.entry_count, count);
+    assert.equal(await workspace.sh("find . ! -user root -o ! -group root"), "", "owners that are not root");
     // Again over itself: nothing changes.
     await workspace.push(tree.path);
-    same(await describeThere(workspace), here, "pushed over itself");
+    same(here, await describeThere(workspace), "pushed over itself");
   });
   await context.test("pushed to a place below", async () => {
     await using workspace = await all.create();
     const { destination, entry_count } = await workspace.push(tree.path, ["--dest", "some/where"]);
-    assert.deepEqual([destination, entry_count], ["/workspace/some/where", here.length]);
-    same(await describeThere(workspace, "/workspace/some/where"), here, "pushed");
+    assert.deepEqual([destination, entry_count], ["/workspace/some/where", count]);
+    same(here, await describeThere(workspace, "/workspace/some/where"), "pushed");
   });
   for (const name of ["tree.tar", "tree.tar.gz", "tree .tgz"]) {
     await context.test(`as ${name}`, async () => {
-      await using workspace = await all.create(["--seed-path", join(tars.path, name)]);
+      const path = join(tree.beside, name);
+      await using workspace = await all.create(["--seed-path", path]);
       assert.equal(workspace.record.seed.mode, "tar");
-      same(await describeThere(workspace), here, name);
-      await workspace.push(join(tars.path, name), ["--dest", "again"]);
-      same(await describeThere(workspace, "/workspace/again"), here, `${name}, pushed`);
+      same(here, await describeThere(workspace), "seeded");
+      await workspace.push(path, ["--dest", "again"]);
+      same(here, await describeThere(workspace, "/workspace/again"), "pushed");
     });
   }
 });
@@ -102,21 +97,14 @@ test("a push replaces and adds, and a single file is pushed as one", { timeout: 
   assert.equal((await held.finished).stdout.toString(), "open\nold");
 
   const there = await describeThere(workspace);
-  const of = (name: string) => there.find((line) => line.startsWith(`./${name} `));
-  const here = describeHere(next.path);
-  for (const name of ["same", "d", "d/inner", "e", "e/new", "link"]) {
-    assert.equal(
-      of(name),
-      here.find((line) => line.startsWith(`./${name} `)),
-      name,
-    );
+  const here = describeTree(next.path);
+  const beside = ["only-old"].map((name) => Buffer.from(name).toString("hex"));
+  for (const name of beside) {
+    assert.ok(there[name] !== undefined, "what is not in a push stays");
+    delete (there as Record<string, unknown>)[name];
   }
-  assert.equal(
-    await workspace.ok(["cat", "only-old"]),
-    "old",
-    "what is not in a push stays, and links are not followed",
-  );
-  assert.equal(there.length, 7);
+  same(here, there, "pushed");
+  assert.equal(await workspace.ok(["cat", "only-old"]), "old", "a link is replaced, not followed");
 
   const single = await workspace.push(join(next.path, "e", "new"), ["--dest", "/workspace/f"]);
   assert.deepEqual([single.mode, single.entry_count, single.bytes_written], ["file", 1, 3]);
@@ -146,62 +134,48 @@ test("what is left out, and what cannot be sent", { timeout: 240_000 }, async ()
   }
 });
 
-test("a sparse file of 2 GB stays sparse", { timeout: 300_000 }, async () => {
-  await using tree = await scratch();
-  const bytes = 2_000_000_000;
-  await makeSparse(join(tree.path, "sparse"), bytes);
-  assert.ok((await stat(join(tree.path, "sparse"))).blocks * 512 < MIB, "this host's temporary files are not sparse");
-  const here = describeHere(tree.path);
-  const blocks = async (workspace: Workspace, path: string) => Number(await workspace.ok(["stat", "-c", "%b", path]));
-  await using workspace = await all.create(["--seed-path", tree.path]);
-  same(await describeThere(workspace), here, "seeded");
-  assert.ok((await blocks(workspace, "sparse")) * 512 < MIB, "it is not sparse in the guest");
-  await workspace.push(tree.path, ["--dest", "pushed"]);
-  same(await describeThere(workspace, "/workspace/pushed"), here, "pushed");
-  assert.ok((await blocks(workspace, "pushed/sparse")) * 512 < MIB, "it is not sparse in the guest");
+/** Seeds a workspace with a tree and pushes it to another place in it: both are the same as the host's. */
+async function bothWays(path: string): Promise<Workspace> {
+  const here = describeTree(path);
+  const workspace = await all.create(["--seed-path", path]);
+  same(here, await describeThere(workspace), "seeded");
+  await workspace.push(path, ["--dest", "pushed/there"]);
+  same(here, await describeThere(workspace, "/workspace/pushed/there"), "pushed");
+  return workspace;
+}
+
+test("a sparse file of 2 GiB stays sparse", { timeout: 300_000 }, async () => {
+  await using tree = await treeOf("sparse");
+  await using workspace = await bothWays(tree.path);
   assert.ok((await workspace.status()).disk_used_bytes < 200 * MIB, "it is not sparse on the host");
 });
 
 test("20,000 small files", { timeout: 600_000 }, async () => {
-  await using tree = await scratch();
-  makeSmallFiles(tree.path, 20_000);
-  const here = describeHere(tree.path);
-  await using workspace = await all.create(["--seed-path", tree.path]);
-  same(await describeThere(workspace), here, "seeded");
-  await workspace.push(tree.path, ["--dest", "pushed"]);
-  same(await describeThere(workspace, "/workspace/pushed"), here, "pushed");
+  await using tree = await treeOf("many");
+  await using _workspace = await bothWays(tree.path);
 });
 
-test("real trees: a package of npm, modules as pnpm lays them out, a git repository", {
-  timeout: 900_000,
-}, async (context) => {
-  await context.test("the package typescript", async () => {
-    const path = join(ROOT, "node_modules", "typescript");
-    await using workspace = await all.create(["--seed-path", path]);
-    same(await describeThere(workspace), describeHere(path), "seeded");
-  });
-  await context.test("pnpm's node_modules, with the store in the tree and outside", async () => {
-    await using tree = await scratch();
-    makePnpmModules(tree.path, join(tree.path, ".store"), 200);
-    await using workspace = await all.create(["--seed-path", tree.path]);
-    same(await describeThere(workspace), describeHere(tree.path), "seeded");
-    assert.match(await workspace.sh("head -1 node_modules/.bin/package-10"), /cli\.js of 10/);
-    await workspace.push(tree.path, ["--dest", "pushed"]);
-    same(await describeThere(workspace, "/workspace/pushed"), describeHere(tree.path), "pushed");
-    await rm(join(tree.path, ".store"), { recursive: true });
-    // What is linked to within the tree still is; what was linked to the store alone is a file of its own now.
-    await workspace.push(tree.path, ["--dest", "alone"]);
-    same(await describeThere(workspace, "/workspace/alone"), describeHere(tree.path), "pushed without the store");
-  });
-  await context.test("a repository of 5,000 files is clean", async () => {
-    await using tree = await scratch();
-    makeRepository(tree.path, 5000);
-    await using workspace = await all.create(["--seed-path", tree.path]);
-    assert.equal(await workspace.ok(["git", "status", "--porcelain"]), "");
-    assert.equal(await workspace.ok(["git", "fsck", "--no-progress"]), "");
-    same(await describeThere(workspace, "/workspace/d7"), describeHere(join(tree.path, "d7")), "seeded");
-    await writeFile(join(tree.path, "d7", "f700"), "changed\n");
-    await workspace.push(tree.path);
-    assert.equal(await workspace.ok(["git", "status", "--porcelain"]), " M d7/f700\n");
-  });
+test("the unpacked package typescript", { timeout: 400_000 }, async () => {
+  await using _workspace = await bothWays(join(ROOT, "node_modules", "typescript"));
+});
+
+test("node_modules as pnpm lays them out, with its store and without", { timeout: 400_000 }, async () => {
+  await using tree = await treeOf("pnpm");
+  await using workspace = await bothWays(tree.path);
+  // Files that are linked to nothing else within the tree any more are files of their own.
+  await rm(join(tree.path, ".store"), { recursive: true });
+  await workspace.push(tree.path, ["--dest", "alone"]);
+  same(describeTree(tree.path), await describeThere(workspace, "/workspace/alone"), "pushed without the store");
+});
+
+test("a git repository of 5,000 files is clean", { timeout: 600_000 }, async () => {
+  await using tree = await treeOf("git");
+  const here = describeTree(tree.path);
+  await using workspace = await all.create(["--seed-path", tree.path]);
+  same(here, await describeThere(workspace), "seeded");
+  assert.equal(await workspace.ok(["git", "status", "--porcelain"]), "");
+  assert.equal(await workspace.ok(["git", "fsck", "--no-progress"]), "");
+  await writeFile(join(tree.path, "d0", "s0", "f0.txt"), "changed\n");
+  await workspace.push(tree.path);
+  assert.equal(await workspace.ok(["git", "status", "--porcelain"]), " M d0/s0/f0.txt\n");
 });
