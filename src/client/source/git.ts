@@ -2,6 +2,7 @@
 // at the least occasion: here it runs none.
 import { spawn } from "node:child_process";
 import { PyroError } from "../../errors/error.ts";
+import { findProgram } from "../../host/resources.ts";
 import type { ByteName } from "./names.ts";
 
 const DEADLINE_MS = 60_000;
@@ -64,7 +65,9 @@ async function ask(
   signal?.throwIfAborted();
   const settings = SAFE_CONFIG.flatMap((setting) => ["-c", setting]);
   const asked = ["ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory"];
-  const child = spawn("git", ["--no-pager", ...settings, "-C", directory, ...asked], {
+  const program = await findProgram("git");
+  if (program === undefined) throw missing();
+  const child = spawn(program, ["--no-pager", ...settings, "-C", directory, ...asked], {
     stdio: ["ignore", "pipe", "pipe"],
     env: environment(),
   });
@@ -89,7 +92,7 @@ async function ask(
   });
   try {
     const status = await new Promise<number | null>((resolve, reject) => {
-      child.once("error", (error: NodeJS.ErrnoException) => reject(error.code === "ENOENT" ? missing(error) : error));
+      child.once("error", reject);
       child.once("close", resolve);
     });
     if (failure !== undefined) throw failure;
@@ -116,10 +119,10 @@ function environment(): NodeJS.ProcessEnv {
   };
 }
 
-function missing(cause: unknown): PyroError {
+function missing(): PyroError {
   return new PyroError("HOST_TOOL_MISSING", "gitignore: the program git is missing; the package git holds it.", {
+    hint: "Install it: `apt-get install git`; or leave --gitignore out.",
     details: { program: "git", apt_package: "git" },
-    cause,
   });
 }
 

@@ -8,7 +8,7 @@ import type { UploadEnd } from "../../wire/protocol.ts";
 import { archiveBytes, checkArchive, isArchiveName } from "./archive.ts";
 import { isMissing, tooManyBytes, unreadable } from "./failure.ts";
 import { type ByteName, byteName, Skipped } from "./names.ts";
-import { checkTar, tarOf } from "./tar.ts";
+import { findTar, tarOf } from "./tar.ts";
 import { type WalkOptions, walk } from "./walk.ts";
 
 export interface SourceOptions {
@@ -61,7 +61,7 @@ export async function openSource(path: string, options: SourceOptions): Promise<
   });
   if (isArchiveName(named)) return await openArchive(named, real, options);
   if (found.size > options.maxBytes) throw tooManyBytes(named, options.maxBytes);
-  await checkTar();
+  await findTar();
   return fileSource(named, real);
 }
 
@@ -71,7 +71,7 @@ async function openDirectory(named: string, real: string, options: SourceOptions
     skipped = new Skipped();
     return walk(real, { ...options, signal } satisfies WalkOptions, skipped);
   };
-  const tar = checkTar();
+  const tar = findTar();
   tar.catch(() => {});
   // What was found is what the first connection sends: walked twice in a row nobody would be wiser.
   let fresh: Iterable<ByteName> | undefined = await look(options.signal);

@@ -4,6 +4,7 @@ import { type ChildProcessByStdio, spawn } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { PyroError } from "../../errors/error.ts";
+import { findProgram } from "../../host/resources.ts";
 import { runProgram } from "../../host/spawn.ts";
 import { type ByteName, bytesOf, type Skipped, shown } from "./names.ts";
 
@@ -34,10 +35,10 @@ const ARGUMENTS = [
 
 type Tar = ChildProcessByStdio<Writable, Readable, Readable>;
 
-let checked: Promise<void> | undefined;
+let checked: Promise<string> | undefined;
 
-/** Errors: HOST_TOOL_MISSING when there is no tar, or one that is not GNU's. Asks once per process. */
-export function checkTar(): Promise<void> {
+/** Where GNU tar is. Errors: HOST_TOOL_MISSING when there is no tar, or another's. Asks once per process. */
+export function findTar(): Promise<string> {
   checked ??= check().catch((thrown: unknown) => {
     checked = undefined;
     throw thrown;
@@ -45,9 +46,11 @@ export function checkTar(): Promise<void> {
   return checked;
 }
 
-async function check(): Promise<void> {
+async function check(): Promise<string> {
   const { stdout, tail } = await runProgram("tar", ["--version"], { deadlineMs: VERSION_MS, aptPackage: "tar" });
-  if (stdout.startsWith("tar (GNU tar)")) return;
+  // What ran is what PATH names first.
+  const path = await findProgram("tar");
+  if (path !== undefined && stdout.startsWith("tar (GNU tar)")) return path;
   const first = tail.split("\n")[0]?.trim() || "nothing";
   throw new PyroError("HOST_TOOL_MISSING", `The program tar is not GNU tar; it says of itself: ${first}.`, {
     hint: "Install GNU tar (the package tar) so that it comes first on PATH.",
@@ -72,8 +75,9 @@ export interface TarOptions {
  * Errors: SOURCE_UNREADABLE; an abort rejects with its reason.
  */
 export async function* tarOf(names: Iterable<ByteName>, options: TarOptions): AsyncGenerator<Uint8Array> {
+  const program = await findTar();
   options.signal.throwIfAborted();
-  const child = start(options);
+  const child = start(program, options);
   const ended = new Promise<number | null>((resolve) => {
     child.once("error", () => resolve(null));
     child.once("close", resolve);
@@ -104,10 +108,12 @@ export async function* tarOf(names: Iterable<ByteName>, options: TarOptions): As
   }
 }
 
-function start({ directory, calledAs }: TarOptions): Tar {
+function start(program: string, { directory, calledAs }: TarOptions): Tar {
   // What is replaced by what: both are taken as they are but for these characters.
-  const rename = calledAs === undefined ? [] : [`--transform=s/.*/${calledAs.replace(/[\\/&\n]/g, "\\$&")}/`];
-  return spawn("tar", [...ARGUMENTS, ...rename, "-C", directory, "--files-from=-"], {
+  const rename = calledAs === undefined ? [] : [`--transform=s/.*/${calledAs.replace(/[\\/&]/g, "\\$&")}/`];
+  return spawn(program, [...ARGUMENTS, ...rename, "-C", directory, "--files-from=-"], {
+    // The name that its messages begin with.
+    argv0: "tar",
     env: { ...process.env, LC_ALL: "C", TZ: "UTC", TAR_OPTIONS: undefined },
     stdio: ["pipe", "pipe", "pipe"],
     // A Ctrl-C at the terminal is for whoever runs this, who ends the program or does not.
@@ -122,8 +128,13 @@ async function feed(stdin: Writable, names: Iterable<ByteName>): Promise<void> {
     some = [];
     if (stdin.write(list) || stdin.destroyed) return;
     await new Promise<void>((resolve) => {
-      stdin.once("drain", resolve);
-      stdin.once("close", resolve);
+      const done = () => {
+        stdin.off("drain", done);
+        stdin.off("close", done);
+        resolve();
+      };
+      stdin.once("drain", done);
+      stdin.once("close", done);
     });
   };
   for (const name of names) {
