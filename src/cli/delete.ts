@@ -97,14 +97,15 @@ async function confirm(doomed: readonly Doomed[], context: Context, signal: Abor
   const names = doomed
     .map(({ word, shown }) => `  ${printable(shown === word ? word : `${shown} (${word})`)}\n`)
     .join("");
-  const asking = createInterface({ input: process.stdin, output: process.stderr });
-  // Ctrl-C is a key to readline, and its end of input no answer.
-  const given = new AbortController();
-  asking.once("SIGINT", () => process.kill(process.pid, "SIGINT"));
-  asking.once("close", () => given.abort());
+  const what =
+    doomed.length === 1 ? "this workspace and all in it" : `these ${doomed.length} workspaces and all in them`;
+  await writeAll(STDERR, `${names}Delete ${what}? [y/N] `);
+  // No line editing: Ctrl-C stays the signal that it is everywhere.
+  const asking = createInterface({ input: process.stdin, terminal: false });
+  const ended = new AbortController();
+  asking.once("close", () => ended.abort());
   try {
-    const question = `${names}Delete ${doomed.length === 1 ? "this workspace" : `these ${doomed.length} workspaces`} with everything in them? [y/N] `;
-    const reply = await asking.question(question, { signal: AbortSignal.any([signal, given.signal]) }).catch(() => "");
+    const reply = await asking.question("", { signal: AbortSignal.any([signal, ended.signal]) }).catch(() => "");
     signal.throwIfAborted();
     if (/^y(es)?$/i.test(reply.trim())) return;
     throw new PyroError("CANCELLED", "Nothing was deleted.", { hint: "Answer y to delete, or say --yes." });

@@ -1,6 +1,7 @@
 // The commands of workspaces and their processes: the input that is sent, what is printed for a person and as data, and
 // the exit status. The daemon's answers are the test's.
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { join } from "node:path";
@@ -328,6 +329,40 @@ test("delete: one, several of which one is missing, a selection", async () => {
     (await say(home, "ws", "delete", "--all", "--yes")).stdout,
     "deleted one (ws_one)\ndeleted second (ws_two)\n",
   );
+});
+
+test("delete --all asks on a terminal, and takes only yes for an answer", async () => {
+  await using home = await temporaryHome();
+  const asked: [string, unknown][] = [];
+  const remove = ({ workspace_id }: Input) => ({ workspace_id, deleted: true });
+  const list = () => ({ workspaces: [workspace()], next_cursor: null });
+  await using _fake = await daemon(home, { "workspace.delete": remove, "workspace.list": list }, {}, asked);
+  const pyro = `${process.execPath} ${join(import.meta.dirname, "..", "..", "cli", "pyro.ts")}`;
+  for (const [key, status, deleted] of [
+    ["\n", 1, 0],
+    ["n\n", 1, 0],
+    ["\x03", 130, 0],
+    ["\x04", 1, 0],
+    ["y\n", 0, 1],
+  ] as const) {
+    asked.length = 0;
+    // script(1) makes a terminal, and ends as what it ran did.
+    const child = spawn("script", ["-qec", `${pyro} ws delete --all`, "/dev/null"], {
+      env: { ...process.env, PYRO_HOME: home.directory, SHELL: "/bin/sh" },
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    let seen = "";
+    child.stdout.on("data", (chunk: Buffer) => {
+      const before = seen;
+      seen += chunk;
+      if (seen.includes("[y/N]") && !before.includes("[y/N]")) child.stdin.write(key);
+    });
+    const [code] = await once(child, "close");
+    assert.equal(code, status, seen);
+    assert.match(seen, /^ {2}fix-tests \(ws_abcdefghij\)\r\nDelete this workspace and all in it\? \[y\/N\] /);
+    assert.equal(asked.filter(([name]) => name === "workspace.delete").length, deleted);
+    assert.equal(/Nothing was deleted/.test(seen), status === 1);
+  }
 });
 
 test("delete of a selection that finds nothing deletes nothing, and is no failure", async () => {
