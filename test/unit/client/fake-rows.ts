@@ -1,5 +1,5 @@
 // A fake daemon by row: what each answers is the test's to say, and what was asked is kept.
-import type { PyroError } from "../../../src/errors/error.ts";
+import { PyroError } from "../../../src/errors/error.ts";
 import { FACTS } from "../../../src/operations/facts.ts";
 import type { OperationName } from "../../../src/operations/table.ts";
 import { ToClient, ToDaemon } from "../../../src/wire/protocol.ts";
@@ -30,7 +30,7 @@ export async function answerRows(home: Home, rows: Rows): Promise<FakeRows> {
       try {
         await row(input, talk);
       } catch (thrown) {
-        talk.json(ToClient.Error, (thrown as PyroError).toData());
+        talk.json(ToClient.Error, PyroError.from(thrown).toData());
       }
       return;
     }
@@ -44,7 +44,7 @@ export async function answerRows(home: Home, rows: Rows): Promise<FakeRows> {
       response.end(JSON.stringify(output));
     } catch (thrown) {
       greet(response, 400);
-      response.end(JSON.stringify({ error: (thrown as PyroError).toData() }));
+      response.end(JSON.stringify({ error: PyroError.from(thrown).toData() }));
     }
   });
   return Object.assign(fake, { asked });
@@ -53,7 +53,7 @@ export async function answerRows(home: Home, rows: Rows): Promise<FakeRows> {
 /** Waits for a control frame and gives it; undefined when the caller has gone. */
 export async function control(talk: Conversation): Promise<unknown> {
   for (;;) {
-    const frame = await talk.next();
+    const frame = await talk.next().catch(() => undefined);
     if (frame === undefined) return undefined;
     if (frame.type === ToDaemon.Control) return JSON.parse(Buffer.from(frame.payload).toString());
   }
@@ -98,7 +98,7 @@ export function workspaceRecord(workspaceId: string, change: Json = {}): Json {
 
 /** The result of a command in a workspace, or an entry of its log. */
 export function execOutput(workspaceId: string, change: Json = {}): Json {
-  const { vm_id: _, ...output } = runOutput("", { lost_reason: null });
+  const { vm_id: _, ...output } = runOutput("");
   return { workspace_id: workspaceId, ...output, ...change };
 }
 
