@@ -8,7 +8,7 @@ import { bracketed, flagsOf, meaningOf } from "../src/cli/from-operation.ts";
 import { cliRows, HOSTS, SHELLS } from "../src/cli/program.ts";
 import { SETTINGS, type Setting } from "../src/config/settings.ts";
 import { ALWAYS_POSSIBLE, CODES } from "../src/errors/codes.ts";
-import { toolInput, toolOutput } from "../src/mcp/from-operation.ts";
+import { toolInput, toolOutput } from "../src/mcp/schema.ts";
 import type { Operation } from "../src/operations/define.ts";
 import { OPERATIONS } from "../src/operations/table.ts";
 import { camelKey } from "../src/sdk/case.ts";
@@ -135,10 +135,21 @@ function sdkPage(): string {
     "rejects with the signal's reason and ends what the call started. Methods that stream take `onEvent` too. Failures",
     "are `PyroError`s with a literal `code`. `close()` (or `await using`) ends what the client still has running.",
     "",
-    "`run` returns a `Run`: await it for the result, iterate it for `{ stream, data }` as it comes, and use `write`,",
-    "`end`, `signal` and `resize` meanwhile. A non-zero exit and a timeout resolve; with `check: true` they reject with",
-    "`COMMAND_FAILED` and the result in `details.result`. Awaiting a run to which nothing was written ends its stdin,",
-    "unless `keepStdin` is set. 16 MiB of each stream are kept for the result (`collectBytes`).",
+    "`run` and `execWorkspace` return a `Process`: await it for the result, iterate it for `{ stream, data }` as it comes,",
+    "and use `write`, `end`, `signal` and `resize` meanwhile; `processId` resolves when it was started. A non-zero exit and",
+    "a timeout resolve; with `check: true` they reject with `COMMAND_FAILED` and the result in `details.result`. Awaiting a",
+    "command to which nothing was written ends its stdin, unless `keepStdin` is set. 16 MiB of each stream are kept for the",
+    "result (`collectBytes`). Aborting ends the command; leaving the loop does not. With `detach` it resolves as soon as the",
+    "command runs, whose stdin then stays open for `writeProcess`.",
+    "",
+    "`createWorkspace` resolves with a `Workspace`: `workspaceId`, `created` (the result below), `exec(command, options)`,",
+    "`syncPush(source, options)`, `status`, `logs`, `update`, `delete`, and `process` with `list`, `read`, `write`, `signal`",
+    "and `wait`. `pyro.workspace(idOrName)` is the same for one that there is, and asks nothing. With `ephemeral: true` the",
+    "workspace is deleted when its handle is disposed of (`await using`), and nothing stays of one whose creation fails or is",
+    "aborted; no other is ever deleted but by `delete`.",
+    "",
+    "Lists are promises of a page, and loops over all of them: `for await (const ws of pyro.listWorkspaces())`.",
+    "`logsWorkspace` with `follow: true` is a loop that goes on with what ends later, until it is left.",
   ];
   return page("The TypeScript SDK", general.join("\n"), ...parts);
 }
@@ -163,11 +174,22 @@ function mcpPage(): string {
     ];
   });
   const general = [
-    "`pyro mcp serve [--profile vm-run|workspace-core|workspace-full]` serves MCP on stdin and stdout. `structuredContent`",
-    "holds the whole result, the text is the same JSON. A whole result has at most 9,000 bytes (text and",
+    "`pyro mcp serve [--profile vm-run|workspace-core|workspace-full]` serves MCP on stdin and stdout; `workspace-core` is",
+    "the default. `structuredContent` holds the whole result, the text is the same JSON. A whole result has at most 9,000 bytes (text and",
     "`structuredContent` together) unless `max_bytes` asks for more: of a command's output head and tail are kept, with",
     "`omitted_bytes` and a cursor for `process_read`. Bytes that are not UTF-8 become U+FFFD, and `stdout_lossy` or",
-    '`stderr_lossy` says so. Errors are results with `isError` and `{"error": {code, message, hint, retryable, details}}`.',
+    "`stderr_lossy` says so. Lists and logs have as many entries as fit, and a `next_cursor` behind the last of them.",
+    "",
+    "Every call answers within `wait_seconds` (default 30, at most 50). A command then goes on, and `process_read` reads it;",
+    'a workspace whose seed is still being sent goes on too, with the state "creating"; a push is cancelled and changes',
+    "nothing. A request that is cancelled ends what it started. When the client goes, commands in workspaces go on and",
+    "everything else that is under way ends.",
+    "",
+    "Paths of the host (`seed_path`, `source_path`) must lie in the git work tree around the server's directory or below a",
+    "directory of `--allow-read`, with symbolic links resolved first. A work tree that is as large as the home directory",
+    "does not count.",
+    "",
+    'Errors are results with `isError` and `{"error": {code, message, hint, retryable, details}}`.',
   ];
   return page("MCP tools", general.join("\n"), ...parts);
 }

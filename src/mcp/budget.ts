@@ -90,25 +90,79 @@ export function largest(most: number, fits: (limit: number) => boolean): number 
   return low;
 }
 
-/** Long strings and long lists of strings cut, at any depth; keys in `whole` are left alone. */
-export function shorten(value: unknown, whole: readonly string[] = []): unknown {
-  if (typeof value === "string") return shortenText(value);
-  if (Array.isArray(value)) {
-    if (value.length > LIST_ITEMS && value.every((item) => typeof item === "string")) {
-      return [...value.slice(0, LIST_ITEMS).map((item) => shortenText(item)), `... ${value.length - LIST_ITEMS} more`];
-    }
-    return value.map((item) => shorten(item, whole));
+/** How hard a result is shortened beside its output, from not much to what always fits. */
+export interface Level {
+  /** Longest of a string, bytes. */
+  readonly text: number;
+  /** Most strings of a list. */
+  readonly words: number;
+  /** Most of any other list that cannot be asked for in pages, and most labels. */
+  readonly items: number;
+}
+
+const LEVELS: readonly [Level, ...Level[]] = [
+  { text: STRING_BYTES, words: LIST_ITEMS, items: Number.POSITIVE_INFINITY },
+  { text: 200, words: 20, items: 20 },
+  { text: 80, words: 8, items: 6 },
+  { text: 40, words: 3, items: 2 },
+];
+export const GENTLE: Level = LEVELS[0];
+
+/** What is named by these is used again in other calls, or compared: cut it would be another. */
+const NEVER_CUT = /(^|_)(id|cursor|digest|at)$|^(environment|name|state|code)$/;
+/** Keys of the caller's own choosing. */
+const RECORDS = /^labels$/;
+
+/** `make` at the first level whose result `fits`; at the last when none does. */
+export function gently<Made>(make: (level: Level) => Made, fits: (made: Made) => boolean): Made {
+  const [first, ...harder] = LEVELS;
+  let made = make(first);
+  for (const level of harder) {
+    if (fits(made)) break;
+    made = make(level);
   }
+  return made;
+}
+
+/**
+ * Long strings and long lists cut, at any depth. Output (a text with its encoding beside it), ids and cursors are left
+ * alone, and so is the list that `next_cursor` stands beside: its length is what the cursor counts.
+ */
+export function shorten(value: unknown, level: Level = GENTLE): unknown {
+  if (typeof value === "string") return shortenText(value, level);
+  if (Array.isArray(value)) return shortenList(value, level);
   if (typeof value !== "object" || value === null) return value;
-  const entries = Object.entries(value).map(([key, inner]) => [
-    key,
-    whole.includes(key) ? inner : shorten(inner, whole),
-  ]);
+  const given = value as Readonly<Record<string, unknown>>;
+  const entries = Object.entries(given).map(([key, inner]): [string, unknown] => {
+    if (`${key}_encoding` in given || (typeof inner === "string" && NEVER_CUT.test(key))) return [key, inner];
+    if (Array.isArray(inner) && "next_cursor" in given && !inner.every((item) => typeof item === "string")) {
+      return [key, inner.map((item) => shorten(item, level))];
+    }
+    return [key, RECORDS.test(key) ? shortenRecord(inner, level) : shorten(inner, level)];
+  });
   return Object.fromEntries(entries);
 }
 
-function shortenText(text: string): string {
+function shortenList(list: readonly unknown[], level: Level): unknown[] {
+  if (list.length > level.words && list.every((item) => typeof item === "string")) {
+    return [
+      ...list.slice(0, level.words).map((item) => shortenText(item, level)),
+      `... ${list.length - level.words} more`,
+    ];
+  }
+  return list.slice(0, level.items).map((item) => shorten(item, level));
+}
+
+function shortenRecord(record: unknown, level: Level): unknown {
+  if (typeof record !== "object" || record === null) return record;
+  const entries = Object.entries(record);
+  const kept = entries.slice(0, level.items).map(([key, inner]) => [key, shorten(inner, level)]);
+  if (entries.length > kept.length) kept.push(["...", `${entries.length - kept.length} more`]);
+  return Object.fromEntries(kept);
+}
+
+function shortenText(text: string, { text: most }: Level): string {
   const bytes = Buffer.from(text);
-  if (bytes.length <= STRING_BYTES) return text;
-  return `${bytes.subarray(0, cutBefore(bytes, STRING_BYTES)).toString("utf8")}...`;
+  if (bytes.length <= most) return text;
+  return `${bytes.subarray(0, cutBefore(bytes, most)).toString("utf8")}...`;
 }

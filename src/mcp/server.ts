@@ -5,15 +5,34 @@ import type { Where } from "../client/where.ts";
 import { installation } from "../host/installation.ts";
 import type { Profile } from "../operations/define.ts";
 import { toolsOf } from "./from-operation.ts";
+import { HostPaths } from "./host-paths.ts";
+import { Creations, type Transfers } from "./transfer.ts";
 
-const INSTRUCTIONS =
-  "pyro runs commands inside disposable microVMs: nothing they do touches the host. Prefer it for code that is not " +
-  "trusted or that installs or changes things.";
+const INSTRUCTIONS: Readonly<Record<"run" | "workspaces", string>> = {
+  run:
+    "pyro runs commands inside disposable microVMs: nothing they do touches the host. Prefer it for code that is not " +
+    "trusted or that installs or changes things.",
+  workspaces:
+    "pyro gives you computers of your own: microVMs in which you may run, install and change anything without touching " +
+    "the host. Create a workspace for a task, seeded with the project's directory where it needs one; run commands in it " +
+    "with workspace_exec, bring in later changes of the host with workspace_sync_push, and delete it when the task is " +
+    "done. It keeps its files between calls until then. For one command that needs nothing kept, vm_run is enough. Paths " +
+    "of the host can be named only where this server was allowed to read.",
+};
+
+/** What a server may do beside what its profile offers. */
+export interface ServeOptions {
+  /** Directories of the host that tools may read beside the work tree that the server stands in. */
+  readonly allowRead?: readonly string[];
+  /** The same for writing. */
+  readonly allowWrite?: readonly string[];
+}
 
 /** A server with the tools of a profile; it reaches for the daemon only when a tool is called. */
-export function createServer(where: Where, profile: Profile): McpServer {
-  const server = new McpServer({ name: "pyro", version: installation().version }, { instructions: INSTRUCTIONS });
-  for (const tool of toolsOf(where, profile)) {
+export function createServer(where: Where, profile: Profile, transfers: Transfers): McpServer {
+  const instructions = INSTRUCTIONS[profile === "vm-run" ? "run" : "workspaces"];
+  const server = new McpServer({ name: "pyro", version: installation().version }, { instructions });
+  for (const tool of toolsOf(where, profile, transfers)) {
     const { name, title, description, annotations, inputSchema, outputSchema } = tool;
     server.registerTool(name, { title, description, annotations, inputSchema, outputSchema }, (args, context) =>
       tool.call(args, context),
@@ -22,9 +41,16 @@ export function createServer(where: Where, profile: Profile): McpServer {
   return server;
 }
 
-/** Serves until stdin ends. Calls under way are then cancelled, as nobody is left to read their results. */
-export async function serve(where: Where, profile: Profile): Promise<void> {
-  const handle = serveStdio(() => createServer(where, profile), {
+/**
+ * Serves until stdin ends. Calls under way are then cancelled, as nobody is left to read their results; commands in
+ * workspaces go on. Errors: INVALID_INPUT for a directory that is none.
+ */
+export async function serve(where: Where, profile: Profile, options: ServeOptions = {}): Promise<void> {
+  const cwd = process.cwd();
+  const { allowRead = [], allowWrite = [] } = options;
+  const creations = new Creations();
+  const transfers = { where, cwd, rule: await HostPaths.open({ cwd, allowRead, allowWrite }), creations };
+  const handle = serveStdio(() => createServer(where, profile, transfers), {
     onerror: (error) => {
       process.stderr.write(`pyro: ${error.message}\n`);
     },
@@ -34,5 +60,6 @@ export async function serve(where: Where, profile: Profile): Promise<void> {
     process.stdin.once("close", resolve);
     process.stdout.once("error", () => resolve());
   });
+  creations.close();
   await handle.close();
 }

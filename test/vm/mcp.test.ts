@@ -16,6 +16,19 @@ type Arguments = Readonly<Record<string, unknown>>;
 /** Most bytes of a whole result that asked for nothing else. */
 const RESULT_BYTES = 9000;
 
+const WORKSPACE_CORE = [
+  "process_read",
+  "process_signal",
+  "vm_run",
+  "workspace_create",
+  "workspace_delete",
+  "workspace_exec",
+  "workspace_list",
+  "workspace_logs",
+  "workspace_status",
+  "workspace_sync_push",
+];
+
 class Session {
   readonly client: Client;
 
@@ -97,8 +110,15 @@ test("profiles offer their tools", async () => {
   }
   assert.deepEqual(names, {
     "vm-run": ["process_read", "vm_run"],
-    "workspace-core": ["process_read", "vm_run"],
-    "workspace-full": ["env_list", "process_read", "vm_run"],
+    "workspace-core": WORKSPACE_CORE,
+    "workspace-full": [
+      ...WORKSPACE_CORE,
+      "env_list",
+      "process_list",
+      "process_wait",
+      "process_write",
+      "workspace_update",
+    ].sort(),
   });
   await using full = await Session.open(sharedHome(), "workspace-full");
   const { environments } = await full.call("env_list", {});

@@ -130,6 +130,7 @@ export function runOutput(vmId: string, change: Record<string, unknown> = {}): R
     signal: null,
     timed_out: false,
     out_of_memory: false,
+    lost_reason: null,
     stdout: "",
     stdout_encoding: "utf-8",
     stdout_truncated: false,

@@ -23,6 +23,19 @@ async function connect(home: Home, profile = "workspace-full") {
 
 type Json = Record<string, unknown>;
 
+const CORE = [
+  "process_read",
+  "process_signal",
+  "vm_run",
+  "workspace_create",
+  "workspace_delete",
+  "workspace_exec",
+  "workspace_list",
+  "workspace_logs",
+  "workspace_status",
+  "workspace_sync_push",
+];
+
 function errorOf(result: unknown): Json {
   const { isError, content } = result as { isError?: boolean; content: { text: string }[] };
   assert.equal(isError, true);
@@ -53,9 +66,26 @@ test("tools are listed without a daemon, complete and within the limits of the c
   }
   assert.deepEqual(names, {
     "vm-run": ["process_read", "vm_run"],
-    "workspace-core": ["process_read", "vm_run"],
-    "workspace-full": ["env_list", "process_read", "vm_run"],
+    "workspace-core": CORE,
+    "workspace-full": [
+      "env_list",
+      "process_list",
+      "process_read",
+      "process_signal",
+      "process_wait",
+      "process_write",
+      "vm_run",
+      "workspace_create",
+      "workspace_delete",
+      "workspace_exec",
+      "workspace_list",
+      "workspace_logs",
+      "workspace_status",
+      "workspace_sync_push",
+      "workspace_update",
+    ],
   });
+  assert.ok(CORE.length <= 20);
 });
 
 test("vm_run: whole result within 9,000 bytes, head and tail, nothing split, not UTF-8 said", async () => {

@@ -1,0 +1,50 @@
+// What a tool answers: the same JSON as structured content and as text, bounded, with errors that speak to a model.
+import type { CallToolResult } from "@modelcontextprotocol/server";
+import type { PyroError } from "../errors/error.ts";
+import { GENTLE, gently, RESULT_BYTES, shorten, toText } from "./budget.ts";
+import { hintForModel } from "./hint.ts";
+
+export type Output = Readonly<Record<string, unknown>>;
+
+export function result(output: Output, level = GENTLE): CallToolResult {
+  const structuredContent = shorten(output, level) as Record<string, unknown>;
+  return { content: [{ type: "text", text: JSON.stringify(structuredContent) }], structuredContent };
+}
+
+export function sizeOf(made: CallToolResult): number {
+  return Buffer.byteLength(JSON.stringify(made));
+}
+
+/** Base64 of the wire becomes text, with U+FFFD where it has to, at any depth. */
+export function asText(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(asText);
+  if (typeof value !== "object" || value === null) return value;
+  const given = value as Output;
+  const entries = Object.entries(given).flatMap(([key, inner]): [string, unknown][] => {
+    const encoding = given[`${key}_encoding`];
+    if (typeof inner !== "string" || encoding === undefined) {
+      // Said beside the text below.
+      const said = key.endsWith("_encoding") && typeof given[key.slice(0, -"_encoding".length)] === "string";
+      return said ? [] : [[key, asText(inner)]];
+    }
+    const { text, lossy } = toText(Buffer.from(inner, encoding === "base64" ? "base64" : "utf8"));
+    return [
+      [key, text],
+      [`${key}_encoding`, "utf-8"],
+      [`${key}_lossy`, lossy],
+    ];
+  });
+  return Object.fromEntries(entries);
+}
+
+/** The same error as everywhere, with a hint for a model. */
+export function errorResult(error: PyroError): CallToolResult {
+  const data = { ...error.toData(), hint: hintForModel(error) };
+  const make = (told: unknown): CallToolResult => ({
+    content: [{ type: "text", text: JSON.stringify({ error: told }) }],
+    isError: true,
+  });
+  const fits = (made: CallToolResult) => sizeOf(made) <= RESULT_BYTES;
+  const made = gently((level) => make(shorten(data, level)), fits);
+  return fits(made) ? made : make(shorten({ ...data, details: {} }));
+}
