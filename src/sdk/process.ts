@@ -19,6 +19,7 @@ type Begun = Pick<Stream<CommandName>, "id" | "result" | "write" | "end" | "sign
 type Either = RunResult | ExecResult;
 type Options = ProcessOptions<SdkEvent<CommandName>>;
 
+/** @internal */
 export interface Beginning<N extends CommandName> {
   readonly where: Where;
   readonly operation: N;
@@ -48,7 +49,7 @@ export class Process<Result extends Either = ExecResult> implements PromiseLike<
   #wakeReader: (() => void) | undefined;
   #wakeWriter: (() => void) | undefined;
 
-  /** Made by Pyro.run and Pyro.execWorkspace. */
+  /** @internal Made by Pyro.run and Pyro.execWorkspace. */
   constructor(beginning: Beginning<CommandName>, options: Options) {
     this.#options = options;
     this.processId = this.#started.promise;
