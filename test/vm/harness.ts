@@ -124,6 +124,9 @@ export class OwnHome {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // Those of a test that failed: a daemon that stops keeps them, and their microVMs.
+    const left = await readdir(this.paths.workspaces).catch(() => []);
+    if (left.length > 0) await pyro(["workspace", "delete", "--all", "--yes"], { env: this.env });
     await pyro(["daemon", "stop"], { env: this.env });
     await untilGone(() => processesOf(this.paths, /./));
     await rm(this.path, { recursive: true, force: true });
