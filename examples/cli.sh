@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs a command on this directory's files in a workspace, and again after a change, with nothing of it on the host:
+# Runs a command on the files of this git work tree in a workspace, and again after a change, with nothing of it on the host:
 #
 #   examples/cli.sh make test
 #

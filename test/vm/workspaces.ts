@@ -36,14 +36,14 @@ export class Workspaces {
 
   /** Its one JSON document; the command must succeed. */
   async ask<T>(args: readonly string[], options: StartOptions = {}): Promise<T> {
-    const { status, stdout, stderr } = await this.finish([...args, "--json"], options);
+    const { status, stdout, stderr } = await this.finish(asJson(args), options);
     assert.equal(status, 0, `pyro workspace ${args.join(" ")}: status ${status}\n${stdout}${stderr}`);
     return JSON.parse(stdout.toString()) as T;
   }
 
   /** What it was refused with; the command must fail, with this code if one is given. */
   async refused(args: readonly string[], code?: ErrorCode): Promise<Told> {
-    const { status, stdout, stderr } = await this.finish([...args, "--json"]);
+    const { status, stdout, stderr } = await this.finish(asJson(args));
     assert.notEqual(status, 0, `pyro workspace ${args.join(" ")} succeeded: ${stdout}${stderr}`);
     const error = told(stdout);
     if (code !== undefined) assert.equal(error.code, code, error.message);
@@ -149,6 +149,12 @@ export class Workspace {
 export interface ExecOptions extends StartOptions {
   /** Options of the command line. */
   readonly args?: readonly string[];
+}
+
+/** With --json, which is pyro's only before the command. */
+function asJson(args: readonly string[]): string[] {
+  const end = args.includes("--") ? args.indexOf("--") : args.length;
+  return [...args.slice(0, end), "--json", ...args.slice(end)];
 }
 
 /** A directory of the host that goes with the block it is made in. */
