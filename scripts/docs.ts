@@ -77,7 +77,11 @@ function cliPage(): string {
       ["`pyro daemon status`", "Says whether the daemon runs, and where its log is."],
       ["`pyro daemon stop`", "Stops the daemon: runs end; workspaces stay, and what runs in them goes on."],
       [
-        `\`pyro mcp config ${HOSTS.join("|")} [--profile P]\``,
+        "`pyro mcp serve [--profile P] [--allow-read DIR]... [--allow-write DIR]...`",
+        "Serves MCP on stdin and stdout until stdin closes. Tools may read the git work tree that it is started in and the directories of --allow-read, and write to its .pyro/out and the directories of --allow-write.",
+      ],
+      [
+        `\`pyro mcp config ${HOSTS.join("|")} [--profile P] [--allow-read DIR]... [--allow-write DIR]...\``,
         "Prints what tells an agent of that server: on stdout what belongs in its file, on stderr which, and the command that does the same.",
       ],
       [
@@ -247,7 +251,7 @@ function described(property: Property | undefined): string {
 }
 
 function errorsOf(row: Operation): string {
-  const codes = row.errors.map((code) => `[\`${code}\`](errors.md)`);
+  const codes = [...new Set(row.errors)].map((code) => `[\`${code}\`](errors.md)`);
   return codes.length === 0 ? "" : `Errors beside those that any operation has: ${codes.join(", ")}.`;
 }
 

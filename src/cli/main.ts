@@ -91,12 +91,12 @@ async function parseAndAct(line: Line): Promise<number> {
       completion: async (shell) => {
         status = await (await import("./completion.ts")).printCompletion(shell, await context());
       },
-      mcpServe: async (profile) => {
+      mcpServe: async (profile, access) => {
         const { where } = await context();
-        await (await import("../mcp/server.ts")).serve(where, profile);
+        await (await import("../mcp/server.ts")).serve(where, profile, access);
       },
-      mcpConfig: async (host, profile) => {
-        status = await (await import("./mcp-config.ts")).printConfig(host, profile, await context());
+      mcpConfig: async (host, profile, access) => {
+        status = await (await import("./mcp-config.ts")).printConfig(host, profile, access, await context());
       },
     },
   );

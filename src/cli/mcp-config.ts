@@ -5,7 +5,7 @@ import { installation } from "../host/installation.ts";
 import type { Profile } from "../operations/define.ts";
 import type { Context } from "./context.ts";
 import { STDERR, STDOUT, writeAll, writeJson } from "./output.ts";
-import { DEFAULT_PROFILE, type Host } from "./program.ts";
+import { DEFAULT_PROFILE, type Host, type HostAccess } from "./program.ts";
 import { shellWords } from "./shell-words.ts";
 
 /** How an agent is told of a server. */
@@ -29,13 +29,13 @@ const FORMS: { readonly [H in Host]: (server: Server) => Config } = {
   opencode,
 };
 
-export async function printConfig(host: Host, profile: Profile, context: Context): Promise<number> {
+export async function printConfig(host: Host, profile: Profile, access: HostAccess, context: Context): Promise<number> {
   // Agents hand only some of their environment on. Absolute paths: they start the server in a directory of its own.
   const carried = Object.entries(carriedVariables(context.where.environment));
   // What is printed ends up in files that are shared.
   const withheld = carried.filter(([, value]) => holdsPassword(value)).map(([name]) => name);
   const variables = Object.fromEntries(carried.filter(([name]) => !withheld.includes(name)));
-  const config = FORMS[host]({ argv: [...ownCommand(), ...serveArguments(profile)], variables });
+  const config = FORMS[host]({ argv: [...ownCommand(), ...serveArguments(profile, access)], variables });
   if (context.json) {
     await writeJson({ host, ...config, withheld });
     return 0;
@@ -56,8 +56,14 @@ function holdsPassword(value: string): boolean {
   return /^(\w+:\/\/)?[^/\s@]*:[^/\s@]*@/.test(value);
 }
 
-function serveArguments(profile: Profile): string[] {
-  return profile === DEFAULT_PROFILE ? ["mcp", "serve"] : ["mcp", "serve", "--profile", profile];
+function serveArguments(profile: Profile, { allowRead, allowWrite }: HostAccess): string[] {
+  return [
+    "mcp",
+    "serve",
+    ...(profile === DEFAULT_PROFILE ? [] : ["--profile", profile]),
+    ...allowRead.flatMap((directory) => ["--allow-read", directory]),
+    ...allowWrite.flatMap((directory) => ["--allow-write", directory]),
+  ];
 }
 
 /**

@@ -1,4 +1,5 @@
 // The whole command line: rows of the table, and the few commands that are no rows.
+import { resolve } from "node:path";
 import { Argument, Command, Option } from "commander";
 import { type CliShape, PROFILES, type Profile } from "../operations/define.ts";
 import { FACTS, type Facts } from "../operations/facts.ts";
@@ -38,8 +39,14 @@ export interface Actions {
   daemonStatus(): Promise<void>;
   daemonStop(): Promise<void>;
   completion(shell: Shell): Promise<void>;
-  mcpServe(profile: Profile): Promise<void>;
-  mcpConfig(host: Host, profile: Profile): Promise<void>;
+  mcpServe(profile: Profile, access: HostAccess): Promise<void>;
+  mcpConfig(host: Host, profile: Profile, access: HostAccess): Promise<void>;
+}
+
+/** Directories of the host that tools may use beside those that they may use anyway. */
+export interface HostAccess {
+  readonly allowRead: readonly string[];
+  readonly allowWrite: readonly string[];
 }
 
 /** Rows that have a command, with its shape. */
@@ -110,25 +117,51 @@ export function buildProgram(typed: Typed, actions: Actions): Command {
   return inherit(program);
 }
 
-function profileOption(): Option {
-  return new Option("--profile <profile>", "which tools to offer").choices(PROFILES).default(DEFAULT_PROFILE);
+/** What `mcp serve` takes, and `mcp config` passes on to it. */
+const SERVE_OPTIONS = [
+  new Option("--profile <profile>", "which tools to offer").choices(PROFILES).default(DEFAULT_PROFILE),
+  directoryOption("--allow-read <dir>", "directory of this host that tools may read too (may be repeated)"),
+  directoryOption("--allow-write <dir>", "directory of this host that tools may write to too (may be repeated)"),
+];
+
+const SERVE_NOTE = `
+Without these tools may read the git work tree that it is started in (nothing,
+where that is / or the home directory or above), and write to its .pyro/out.`;
+
+function directoryOption(flags: string, meaning: string): Option {
+  return new Option(flags, meaning).argParser((path: string, before: string[] | undefined) => [
+    ...(before ?? []),
+    path,
+  ]);
+}
+
+/** Absolute: an agent starts the server in a directory of its own. */
+function servedWith(command: Command): [Profile, HostAccess] {
+  const { profile, allowRead = [], allowWrite = [] } = command.opts<{ profile: Profile } & Partial<HostAccess>>();
+  const absolute = (path: string) => resolve(path);
+  return [profile, { allowRead: allowRead.map(absolute), allowWrite: allowWrite.map(absolute) }];
 }
 
 function serveCommand(actions: Actions): Command {
-  const serve = new Command("serve")
-    .description("Serve MCP on stdin and stdout until stdin closes.")
-    .addOption(profileOption())
-    .addHelpText("after", "\nAn agent starts it; `pyro mcp config` says how to tell yours.");
-  return serve.action(() => actions.mcpServe(serve.opts<{ profile: Profile }>().profile));
+  const serve = new Command("serve").description("Serve MCP on stdin and stdout until stdin closes.");
+  for (const option of SERVE_OPTIONS) serve.addOption(option);
+  serve.addHelpText("after", SERVE_NOTE);
+  serve.addHelpText("after", "\nAn agent starts it; `pyro mcp config` says how to tell yours.");
+  return serve.action(() => actions.mcpServe(...servedWith(serve)));
 }
 
 function configCommand(actions: Actions): Command {
   const config = new Command("config")
     .description("Print what tells an agent of this MCP server. Changes nothing.")
-    .addArgument(new Argument("<host>", "the agent").choices(HOSTS))
-    .addOption(profileOption())
-    .addHelpText("after", "\nExamples:\n  pyro mcp config claude-code\n  pyro mcp config codex >>~/.codex/config.toml");
-  return config.action((host: Host) => actions.mcpConfig(host, config.opts<{ profile: Profile }>().profile));
+    .addArgument(new Argument("<host>", "the agent").choices(HOSTS));
+  for (const option of SERVE_OPTIONS) config.addOption(option);
+  const lines = [
+    "pyro mcp config claude-code",
+    "pyro mcp config codex >>~/.codex/config.toml",
+    "pyro mcp config opencode --allow-read ~/projects",
+  ];
+  config.addHelpText("after", `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}`);
+  return config.action((host: Host) => actions.mcpConfig(host, ...servedWith(config)));
 }
 
 function completionCommand(actions: Actions): Command {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { test } from "node:test";
 import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
@@ -126,4 +126,20 @@ test("what was printed starts a server with the profile's tools", async () => {
   const { tools } = await client.listTools();
   assert.deepEqual(tools.map(({ name }) => name).sort(), ["process_read", "vm_run"]);
   await client.close();
+});
+
+test("directories are passed on to the server, absolute, and --help tells of them", () => {
+  const { content } = printed("claude-code", "--allow-read", "src", "--allow-read", "/opt/x y", "--allow-write=out");
+  const { args } = (JSON.parse(content) as { mcpServers: { pyro: { args: string[] } } }).mcpServers.pyro;
+  assert.deepEqual(args.slice(args.indexOf("serve") + 1), [
+    "--allow-read",
+    resolve("src"),
+    "--allow-read",
+    "/opt/x y",
+    "--allow-write",
+    resolve("out"),
+  ]);
+  const { stdout } = spawnSync(PYRO, ["mcp", "serve", "--help"], { encoding: "utf8", env: ENVIRONMENT });
+  assert.match(stdout, /--allow-read <dir>/);
+  assert.match(stdout, /--allow-write <dir>/);
 });
