@@ -38,6 +38,13 @@ export function tooManyBytes(path: string, limit: number): PyroError {
   });
 }
 
+export function tooLong(path: string, limit: number): PyroError {
+  return new PyroError(
+    "SOURCE_UNREADABLE",
+    `${path} is larger than ${limit >> 10} KiB, the most that is read of such a file.`,
+  );
+}
+
 export function codeOf(thrown: unknown): string | undefined {
   return thrown instanceof Error ? (thrown as NodeJS.ErrnoException).code : undefined;
 }

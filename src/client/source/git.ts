@@ -43,7 +43,7 @@ export async function gitIgnored(directory: string, signal?: AbortSignal): Promi
       ? "is in no work tree of git"
       : `cannot be asked of git (${said.replace(/^(fatal|error): /, "").split("\n")[0] ?? ""})`;
     throw new PyroError("INVALID_INPUT", `gitignore: ${directory} ${why}.`, {
-      hint: "Leave --gitignore out, or name what is not to be sent with --exclude.",
+      hint: "Leave gitignore out, or name what is not to be sent with exclude.",
     });
   }
   const names = list
@@ -52,7 +52,7 @@ export async function gitIgnored(directory: string, signal?: AbortSignal): Promi
     .filter((name) => name !== "");
   if (names.includes("./")) {
     throw new PyroError("INVALID_INPUT", `gitignore: git ignores ${directory} itself.`, {
-      hint: "Leave --gitignore out to send it.",
+      hint: "Leave gitignore out to send it.",
     });
   }
   return new Set(names.map((name) => (name.endsWith("/") ? name.slice(0, -1) : name)));
@@ -131,7 +131,7 @@ function tooSlow(directory: string): PyroError {
     "INVALID_INPUT",
     `gitignore: git did not say within ${DEADLINE_MS / 1000} s what it ignores below ${directory}.`,
     {
-      hint: "Leave --gitignore out, or name what is not to be sent with --exclude.",
+      hint: "Leave gitignore out, or name what is not to be sent with exclude.",
     },
   );
 }
@@ -141,7 +141,7 @@ function tooLong(directory: string): PyroError {
     "LIMIT_EXCEEDED",
     `gitignore: git ignores more below ${directory} than can be listed (${MAX_LIST_BYTES >> 20} MiB of names).`,
     {
-      hint: "Leave --gitignore out, or name what is not to be sent with --exclude.",
+      hint: "Leave gitignore out, or name what is not to be sent with exclude.",
     },
   );
 }

@@ -1,58 +1,57 @@
-// What is left out of a directory by `--exclude` and by .pyroignore files, in the syntax of .gitignore. Patterns and names
-// are compared byte by byte, as git does.
-import ignore, { type Ignore } from "ignore";
+// What is left out of a directory by `--exclude` and by .pyroignore files, in the syntax of .gitignore.
+import { type Pattern, patternOf } from "./glob.ts";
 import { type ByteName, byteName } from "./names.ts";
 
 export const IGNORE_FILE = ".pyroignore";
 
+/** The patterns of one place, and how deep that lies. */
+interface Level {
+  readonly depth: number;
+  readonly patterns: readonly Pattern[];
+}
+
 /**
  * The rules that hold in one directory. Those of the nearest .pyroignore win over those further up, and `--exclude` over
- * them all. All become patterns of the source's root in one list, because a matcher for each file could not see that a
- * parent which one of them leaves out is brought back by another.
+ * them all; in one place the last that matches. What is left out is not walked into, so only a name itself is looked at,
+ * never its parents.
  */
 export class Rules {
-  readonly #patterns: readonly string[];
-  readonly #exclude: readonly string[];
-  readonly #matcher: Ignore | undefined;
+  /** What wins comes first. */
+  readonly #levels: readonly Level[];
 
-  private constructor(patterns: readonly string[], exclude: readonly string[]) {
-    this.#patterns = patterns;
-    this.#exclude = exclude;
-    const all = [...patterns, ...exclude];
-    this.#matcher = all.length === 0 ? undefined : ignore({ ignorecase: false }).add(all);
+  private constructor(levels: readonly Level[]) {
+    this.#levels = levels;
   }
 
   static of(exclude: readonly string[]): Rules {
-    // On a command line "#" begins no comment.
-    return new Rules(
-      [],
-      exclude.map((pattern) => byteName(pattern).replace(/^#/, "\\#")),
-    );
+    return new Rules([{ depth: 0, patterns: patternsOf(exclude.map(byteName)) }]);
   }
 
   /** With those of an ignore file that lies in `directory` ("" for the source itself). */
   with(directory: ByteName, content: Buffer): Rules {
-    const added = content
+    const lines = content
       .toString("latin1")
       .replace(/^\xef\xbb\xbf/, "")
-      .split(/\r?\n/)
-      .flatMap((line) => rooted(directory, line));
-    return added.length === 0 ? this : new Rules([...this.#patterns, ...added], this.#exclude);
+      .split(/\r?\n/);
+    const patterns = patternsOf(lines.filter((line) => !line.startsWith("#")));
+    if (patterns.length === 0) return this;
+    const [exclude, ...others] = this.#levels;
+    const depth = directory === "" ? 0 : directory.split("/").length;
+    return new Rules([...(exclude ? [exclude] : []), { depth, patterns }, ...others]);
   }
 
   leavesOut(name: ByteName, isDirectory: boolean): boolean {
-    return this.#matcher?.ignores(isDirectory ? `${name}/` : name) ?? false;
+    if (this.#levels.every(({ patterns }) => patterns.length === 0)) return false;
+    const path = name.split("/");
+    for (const { depth, patterns } of this.#levels) {
+      const below = path.slice(depth);
+      const found = patterns.findLast((pattern) => pattern.matches(below, isDirectory));
+      if (found !== undefined) return !found.negated;
+    }
+    return false;
   }
 }
 
-/** A line of an ignore file as a pattern that means the same from the source's root; none for a comment. */
-function rooted(directory: ByteName, line: string): string[] {
-  if (line.startsWith("#") || line.trim() === "") return [];
-  if (directory === "") return [line];
-  const negated = line.startsWith("!");
-  const pattern = negated ? line.slice(1) : line;
-  // A slash that is not the last character ties a pattern to its file's directory.
-  const tied = /\/(?=.*[^\s/])/.test(pattern);
-  const base = directory.replace(/[\\*?[\]!#\s]/g, "\\$&");
-  return [`${negated ? "!" : ""}/${base}/${tied ? pattern.replace(/^\//, "") : `**/${pattern}`}`];
+function patternsOf(lines: readonly string[]): Pattern[] {
+  return lines.flatMap((line) => patternOf(line) ?? []);
 }

@@ -122,12 +122,12 @@ function fileSource(named: string, real: string): Source {
 
 function refusePatterns(path: string, { exclude, gitignore }: SourceOptions): void {
   if (exclude.length === 0 && !gitignore) return;
-  const [what, option] = gitignore ? ["gitignore", "--gitignore"] : ["exclude", "--exclude"];
+  const what = gitignore ? "gitignore" : "exclude";
   throw new PyroError(
     "INVALID_INPUT",
     `${what}: ${path} is no directory, and nothing is left out of a file or an archive.`,
     {
-      hint: `Leave ${option} out.`,
+      hint: `Leave ${what} out.`,
     },
   );
 }

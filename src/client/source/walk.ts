@@ -1,8 +1,8 @@
 // Walks a directory of the host and decides what of it is sent, before a byte is. It asks the system for no more than it
 // must: one stat for each regular file (size, hard links, readable), none for directories and links.
 import { access, constants, type Dirent, lstat, readdir, type Stats } from "node:fs";
-import { readFile } from "node:fs/promises";
-import { isMissing, tooManyBytes, tooManyEntries, unreadable } from "./failure.ts";
+import { readFile, stat } from "node:fs/promises";
+import { isMissing, tooLong, tooManyBytes, tooManyEntries, unreadable } from "./failure.ts";
 import { gitIgnored } from "./git.ts";
 import { type ByteName, byteName, bytesOf, type Skipped, shown } from "./names.ts";
 import { IGNORE_FILE, Rules } from "./rules.ts";
@@ -18,6 +18,9 @@ export interface WalkOptions {
   readonly maxEntries: number;
   readonly signal?: AbortSignal | undefined;
 }
+
+/** Far beyond what a person writes: every name is held against every line. */
+const MAX_IGNORE_BYTES = 1 << 20;
 
 /** A directory and what of it is sent. */
 interface Directory {
@@ -196,8 +199,11 @@ class Walk {
 
   async #content(name: ByteName): Promise<Buffer> {
     try {
+      const { size } = await stat(this.#pathOf(name));
+      if (size > MAX_IGNORE_BYTES) throw tooLong(this.#shown(name), MAX_IGNORE_BYTES);
       return await readFile(this.#pathOf(name));
     } catch (thrown) {
+      if (!isErrno(thrown)) throw thrown;
       if (isMissing(thrown)) return Buffer.alloc(0);
       throw unreadable(this.#shown(name), thrown);
     }

@@ -5,8 +5,10 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { test } from "node:test";
-import { Seeded } from "../../../seed.ts";
+import { countFrom, Seeded } from "../../../seed.ts";
 import { bytesOf, fails, type Ground, ground, namesIn, open, sorted } from "./ground.ts";
+
+const TURNS = countFrom("PYRO_IGNORE_TURNS", 12);
 
 function fill(g: Ground, directory: string, files: readonly string[]): void {
   for (const file of files) {
@@ -114,14 +116,62 @@ test("names of any bytes are compared as bytes", async () => {
   assert.deepEqual(await sent(g.path("t"), { exclude: ["*b"] }), [".pyroignore"]);
 });
 
+test("patterns and paths made to keep a matcher busy do not", async () => {
+  using g = ground();
+  fill(g, "t", [`${"x/".repeat(700)}y`, "a".repeat(255)]);
+  const patterns = [
+    `${"**/x/".repeat(50)}z`,
+    `${"*a".repeat(100)}b`,
+    `${"*?[a]".repeat(60)}[b]`,
+    `a${" ".repeat(200_000)}b`,
+  ];
+  writeFileSync(g.path("t/.pyroignore"), patterns.join("\n"));
+  const began = Date.now();
+  assert.equal((await sent(g.path("t"), { exclude: patterns.slice(0, 3) })).length, 3);
+  assert.ok(Date.now() - began < 10_000, `${Date.now() - began} ms`);
+  writeFileSync(g.path("t/.pyroignore"), "#".repeat(2 << 20));
+  await fails(open(g.path("t")), "SOURCE_UNREADABLE", /pyroignore is larger than 1024 KiB/);
+});
+
 test("random ignore files mean what they mean to git", async () => {
   const random = Seeded.fromEnvironment();
-  const parts = ["a", "b", "c", "ab", "a.b", "*", "a*", "?", "[ab]", "**", "*.b"];
+  const parts = [
+    "a",
+    "b",
+    "c",
+    "ab",
+    "a.b",
+    "*",
+    "a*",
+    "?",
+    "[ab]",
+    "**",
+    "*.b",
+    "ad",
+    "?d",
+    "deep",
+    "**",
+    "a**b",
+    "[!a]",
+  ].concat([
+    "[a-b]d",
+    "\\a",
+    "[[:alpha:]]",
+    "[]a]",
+    "[^[:digit:]b]*",
+    "b ",
+    "c\\ ",
+    "[a",
+    "*[",
+    "\\",
+    "a\\*",
+    "[\\]a]",
+  ]);
   const line = () => {
     const path = Array.from({ length: 1 + random.below(3) }, () => random.pick(parts)).join("/");
     return `${random.chance(0.3) ? "!" : ""}${random.chance(0.3) ? "/" : ""}${path}${random.chance(0.3) ? "/" : ""}`;
   };
-  for (let turn = 0; turn < 12; turn++) {
+  for (let turn = 0; turn < TURNS; turn++) {
     using g = ground();
     const names = ["a", "b", "c", "ab", "a.b"];
     for (let file = 0; file < 25; file++) {
