@@ -31,6 +31,15 @@ export interface ProcessEnd {
   readonly endedAt: string;
 }
 
+export interface StartOptions {
+  readonly signal?: AbortSignal;
+  /**
+   * Called when the host has no room for its output: the process is held back meanwhile, then the same is tried again.
+   * Without it the process is lost then. Rejects with the signal's reason.
+   */
+  readonly untilRoom?: (signal: AbortSignal) => Promise<void>;
+}
+
 export class HostProcess {
   readonly spec: ProcessSpec;
   readonly startedAt: string;
@@ -38,11 +47,19 @@ export class HostProcess {
   /** Resolves when it has ended and all of its output is in the spool; rejects with a PyroError when it was lost. */
   readonly ended: Promise<ProcessEnd>;
   readonly #guest: GuestClient;
+  readonly #untilRoom: StartOptions["untilRoom"];
   readonly #stopping = new AbortController();
   #timedOut = false;
 
-  private constructor(guest: GuestClient, spec: ProcessSpec, spool: Spool, first: GuestProcess) {
+  private constructor(
+    guest: GuestClient,
+    spec: ProcessSpec,
+    spool: Spool,
+    first: GuestProcess,
+    untilRoom: StartOptions["untilRoom"],
+  ) {
     this.#guest = guest;
+    this.#untilRoom = untilRoom;
     this.spec = spec;
     this.spool = spool;
     this.startedAt = timestamp(first.startedUnixNanoseconds);
@@ -54,7 +71,13 @@ export class HostProcess {
    * Starts it, or takes it up when a call before this one did. Errors: StartRefused (CWD_NOT_FOUND, USER_NOT_FOUND,
    * INVALID_INPUT, GUEST_UNRESPONSIVE), then nothing runs; those of the guest client and the signal's reason: it may.
    */
-  static async start(guest: GuestClient, spec: ProcessSpec, spool: Spool, signal?: AbortSignal): Promise<HostProcess> {
+  static async start(
+    guest: GuestClient,
+    spec: ProcessSpec,
+    spool: Spool,
+    start: StartOptions = {},
+  ): Promise<HostProcess> {
+    const { signal, untilRoom } = start;
     try {
       const response = await guest.call(
         (calls, options) =>
@@ -75,7 +98,7 @@ export class HostProcess {
       );
       if (response.process === undefined)
         throw new PyroError("GUEST_UNRESPONSIVE", "The guest's answer is incomplete.");
-      return new HostProcess(guest, spec, spool, response.process);
+      return new HostProcess(guest, spec, spool, response.process, untilRoom);
     } catch (error) {
       throw refusal(error, spec);
     }
@@ -163,7 +186,7 @@ export class HostProcess {
           if (event.value.cursor > MAX_CURSOR)
             throw new PyroError("GUEST_UNRESPONSIVE", "The guest's output makes no sense.");
           const stream = event.value.stream === Stream.STDERR ? "stderr" : "stdout";
-          await this.spool.append(stream, event.value.cursor, event.value.data, this.#stopping.signal);
+          await this.#append(stream, event.value.cursor, event.value.data);
         } else if (event.case === "exited") {
           return endOf(event.value);
         }
@@ -180,6 +203,19 @@ export class HostProcess {
     } finally {
       clearTimeout(timer);
       await this.spool.finish();
+    }
+  }
+
+  async #append(stream: "stdout" | "stderr", cursor: bigint, data: Uint8Array): Promise<void> {
+    const { signal } = this.#stopping;
+    for (;;) {
+      try {
+        return await this.spool.append(stream, cursor, data, signal);
+      } catch (error) {
+        const full = PyroError.from(error).code === "HOST_DISK_FULL";
+        if (!full || signal.aborted || this.#untilRoom === undefined) throw error;
+        await this.#untilRoom(signal);
+      }
     }
   }
 

@@ -53,6 +53,8 @@ export class Spool {
   readonly #segments: Segment[];
   #file: FileHandle | undefined;
   #fileBytes: number;
+  /** The last write failed: the file may hold more than whole records. */
+  #torn = false;
   #end: bigint;
   #ended = false;
   #changed = Promise.withResolvers<void>();
@@ -101,7 +103,8 @@ export class Spool {
 
   /**
    * Appends a chunk that starts at `cursor`; a jump is recorded as a gap, what is known already is skipped. Waits for
-   * attached readers that are far behind; rejects with the signal's reason when it aborts meanwhile.
+   * attached readers that are far behind; rejects with the signal's reason when it aborts meanwhile. What failed may be
+   * appended again.
    */
   async append(stream: "stdout" | "stderr", cursor: bigint, data: Uint8Array, signal?: AbortSignal): Promise<void> {
     let bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
@@ -205,7 +208,11 @@ export class Spool {
     record.writeUInt8(TAGS[stream], 0);
     record.writeUInt32BE(data.length, 1);
     data.copy(record, HEADER_BYTES);
+    // A record that was cut by a full disk must not stay in front of others.
+    if (this.#torn) await this.#file.truncate(this.#fileBytes);
+    this.#torn = true;
     await this.#file.appendFile(record);
+    this.#torn = false;
     this.#fileBytes += record.length;
     this.#end += advance;
     this.#notify();

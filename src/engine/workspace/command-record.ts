@@ -1,6 +1,7 @@
 // What is on disk of one command of a workspace: its record, in the directory that its output is in too.
 import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { ErrorCode } from "../../errors/codes.ts";
 import { readRecord, writeRecord } from "../../host/records.ts";
 import { WORKSPACE_PATH } from "../../operations/fields.ts";
@@ -9,6 +10,9 @@ import type { ProcessSpec } from "../process-spec.ts";
 
 const SCHEMA_VERSION = 1;
 const NAME = "command.json";
+/** Between tries to write a record that the host had no room for, ms. */
+const FIRST_PAUSE_MS = 200;
+const LONGEST_PAUSE_MS = 30_000;
 
 /**
  * `ready`: everything is known, and it may have been started in that microVM. `ended`: how is known. `lost`: why that will
@@ -66,6 +70,21 @@ export function newRecord(sequence: number, requestId: string | undefined, proce
 /** Not synced: what the host's own end takes of it is made good when it is read. */
 export async function writeCommand(directory: string, record: CommandRecord): Promise<void> {
   await writeRecord(join(directory, NAME), record, { durable: false });
+}
+
+/** Writes again and again while the host has no room for it. False when the signal aborted before it was written. */
+export async function untilWritten(write: () => Promise<void>, signal: AbortSignal): Promise<boolean> {
+  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
+    try {
+      await write();
+      return true;
+    } catch (error) {
+      // Somebody removed its directory: there is nothing to be told of it any more.
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return true;
+      await sleep(pause, undefined, { signal, ref: false }).catch(() => {});
+      if (signal.aborted) return false;
+    }
+  }
 }
 
 /**

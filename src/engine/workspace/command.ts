@@ -12,15 +12,14 @@ import type { ProcessFacts } from "../result.ts";
 import { Spool } from "../spool.ts";
 import type { CommandHost, Entered } from "./command-host.ts";
 import { CommandInput, type Put } from "./command-input.ts";
-import { type CommandRecord, unknownRecord, writeCommand } from "./command-record.ts";
+import { type CommandRecord, unknownRecord, untilWritten, writeCommand } from "./command-record.ts";
 
 /** How long a process may take to read what is written to it, ms. */
 export const WRITE_MS = 30_000;
 /** How long after the connection to its guest was closed a command waits to be told why, ms. */
 const REASON_MS = 5000;
-/** Between tries to write a record that the host had no room for, ms. */
-const FIRST_PAUSE_MS = 200;
-const LONGEST_PAUSE_MS = 30_000;
+/** Between tries to write output that the host had no room for, ms. */
+const ROOM_MS = 1000;
 
 type Progress = EventOf<"workspace.exec"> & { type: "progress" };
 
@@ -89,10 +88,8 @@ export class Command {
     this.processId = record.process.processId;
     this.started = start(this);
     this.ended = this.#follow();
-    this.finished = this.ended.then(
-      () => {},
-      () => {},
-    );
+    const over = () => {};
+    this.finished = this.ended.then(over, over);
     this.settled = this.finished.then(() => this.#settle());
   }
 
@@ -247,10 +244,14 @@ export class Command {
     const signal = this.#cancelling.signal;
     await mkdir(this.#directory, { mode: 0o700 });
     this.#made = true;
+    signal.throwIfAborted();
     await this.#enter();
     const entered = this.#inside();
-    const process = within(entered.env, this.#record.process);
-    const record = { ...this.#record, machine_id: entered.machineId, process };
+    const record = {
+      ...this.#record,
+      machine_id: entered.machineId,
+      process: within(entered.env, this.#record.process),
+    };
     signal.throwIfAborted();
     await writeCommand(this.#directory, record);
     this.#record = record;
@@ -286,10 +287,17 @@ export class Command {
   }
 
   async #enter(): Promise<void> {
-    const tell = (event: Omit<Progress, "type">) => {
-      for (const listener of this.#listeners) listener({ type: "progress", ...event });
-    };
-    this.#entered = await this.#host.enter(this.#cancelling.signal, tell);
+    this.#entered = await this.#host.enter(this.#cancelling.signal, (event) => this.#tell(event));
+  }
+
+  #tell(event: Omit<Progress, "type">): void {
+    for (const listener of this.#listeners) listener({ type: "progress", ...event });
+  }
+
+  /** Nothing is lost while it waits: the guest holds the command back. */
+  async #untilRoom(signal: AbortSignal): Promise<void> {
+    this.#tell({ stage: "output", message: "The host's disk is full: the output waits for room", fraction: null });
+    await orAborted(sleep(ROOM_MS, undefined, { ref: false }), signal);
   }
 
   #inside(): Entered {
@@ -300,7 +308,10 @@ export class Command {
   /** The start is waited for also when it is cancelled meanwhile: what may run must be known, to be ended. */
   async #start(): Promise<HostProcess> {
     const { process: spec } = this.#record;
-    const process = await HostProcess.start(this.#inside().guest, spec, this.spool, this.#leaving.signal);
+    const process = await HostProcess.start(this.#inside().guest, spec, this.spool, {
+      signal: this.#leaving.signal,
+      untilRoom: (signal) => this.#untilRoom(signal),
+    });
     this.#process = process;
     this.#record = { ...this.#record, started_at: process.startedAt };
     if (this.#leaving.signal.aborted) process.abandon(this.#leaving.signal.reason as PyroError);
@@ -374,19 +385,8 @@ export class Command {
   }
 
   async #saveEnd(): Promise<void> {
-    for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
-      try {
-        if (this.#abandoned) return;
-        await this.#save();
-        return this.#events.recorded(this);
-      } catch (error) {
-        // Somebody removed its directory: there is nothing to be told of it any more.
-        if ((error as NodeJS.ErrnoException).code === "ENOENT") return this.#events.recorded(this);
-        const { signal } = this.#closing;
-        await sleep(pause, undefined, { signal, ref: false }).catch(() => {});
-        if (signal.aborted) return;
-      }
-    }
+    if (this.#abandoned) return;
+    if (await untilWritten(() => this.#save(), this.#closing.signal)) this.#events.recorded(this);
   }
 
   /** One write after the other, each of the record as it stands by then. */

@@ -1,5 +1,6 @@
 // The commands of a workspace in a guest that the test holds: begun once whatever dies, their logs, lists and ends.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -536,6 +537,68 @@ test("a read waits for output or the end, and says where it goes on", async () =
   await command.settled;
   await assert.rejects(commands.read({ processId: "proc_1", cursor: "c99" }, never), withCode("CURSOR_INVALID"));
   await assert.rejects(commands.read({ processId: "proc_2" }, never), withCode("PROCESS_NOT_FOUND"));
+});
+
+const mountable = process.getuid?.() === 0;
+
+test("a full disk holds the command back, and everything is there when there is room", {
+  skip: mountable ? false : "mounting a small file system takes root",
+}, async () => {
+  execFileSync("mount", ["-t", "tmpfs", "-o", "size=256k", "pyro-small", directory]);
+  try {
+    const commands = await opened();
+    const command = begin(commands, ["x"]);
+    await command.started;
+    const told: string[] = [];
+    command.listen(({ message }) => void told.push(message));
+    const running = guest.process("proc_1");
+    const lines = Array.from({ length: 400 }, (_, at) => `${at} ${"x".repeat(1000)}\n`);
+    for (const line of lines) running.print(line);
+    running.exit(3);
+    await until(() => told.length > 0);
+    assert.equal(command.over, false);
+    // What cannot even be written down is refused, and was never run.
+    await assert.rejects(begin(commands, ["y".repeat(100_000)]).ended, withCode("HOST_DISK_FULL"));
+    assert.deepEqual(guest.starts, ["proc_1"]);
+    execFileSync("mount", ["-o", "remount,size=4m", directory]);
+    assert.equal((await command.ended).exitCode, 3);
+    await command.settled;
+    await commands.release();
+    const again = await opened();
+    const chunks: Buffer[] = [];
+    const found = await again.get("proc_1");
+    await found.started;
+    for await (const chunk of found.spool.read(0n, false)) chunks.push(chunk.data);
+    assert.equal(Buffer.concat(chunks).toString(), lines.join(""));
+  } finally {
+    for (const commands of made) await commands.release();
+    execFileSync("umount", [directory]);
+  }
+});
+
+test("an end that cannot be written down is known all the same, and written when there is room", {
+  skip: mountable ? false : "mounting a small file system takes root",
+}, async () => {
+  execFileSync("mount", ["-t", "tmpfs", "-o", "size=64k", "pyro-small", directory]);
+  try {
+    const commands = await opened();
+    const command = begin(commands, ["x"]);
+    await command.started;
+    await writeFile(join(directory, "filler"), Buffer.alloc(1 << 20)).catch(() => {});
+    guest.process("proc_1").exit(3);
+    assert.equal((await command.ended).exitCode, 3);
+    assert.equal((await commands.entries({ limit: 1 })).entries[0]?.exit_code, 3);
+    await sleep(100);
+    assert.deepEqual(guest.removed, []);
+    await rm(join(directory, "filler"));
+    await command.settled;
+    assert.deepEqual(guest.removed, ["proc_1"]);
+    await commands.release();
+    assert.equal((await (await opened()).get("proc_1")).sequence, 1);
+  } finally {
+    for (const commands of made) await commands.release();
+    execFileSync("umount", [directory]);
+  }
 });
 
 test("thousands that have ended are opened without reading each", async () => {
