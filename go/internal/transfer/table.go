@@ -10,7 +10,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -41,7 +40,6 @@ var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // Table holds the transfers of one microVM. Its methods may be called at the same time.
 type Table struct {
-	root   string
 	rootFD int
 	report func(format string, values ...any)
 	memory atomic.Int64
@@ -91,14 +89,14 @@ func Open(root string, report func(format string, values ...any)) (*Table, error
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", root, err)
 	}
-	t := &Table{root: root, rootFD: fd, report: report, commits: make(chan struct{}, 1), transfers: map[string]*transfer{}}
+	t := &Table{rootFD: fd, report: report, commits: make(chan struct{}, 1), transfers: map[string]*transfer{}}
 	t.memory.Store(directoryMemory)
 	// Under another name at once, so that it can take its time while new ones begin.
 	left := stagings + "-" + randomName()
 	err = unix.Renameat(fd, stagings, fd, left)
 	switch {
 	case err == nil:
-		go t.remove(left)
+		go t.remove(fd, left)
 	case !errors.Is(err, unix.ENOENT):
 		report("what transfers left behind: %v", err)
 	}
@@ -111,8 +109,8 @@ func randomName() string {
 	return hex.EncodeToString(name[:])
 }
 
-func (t *Table) remove(name string) {
-	if err := os.RemoveAll(filepath.Join(t.root, name)); err != nil {
+func (t *Table) remove(at int, name string) {
+	if err := removeTree(at, name, 0); err != nil {
 		t.report("remove what was staged: %v", err)
 	}
 }
@@ -414,7 +412,10 @@ func (t *Table) clear(name string) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		t.remove(filepath.Join(stagings, name))
+		if all, err := openDirectory(t.rootFD, stagings); err == nil {
+			t.remove(all, name)
+			unix.Close(all)
+		}
 		_ = unix.Unlinkat(t.rootFD, stagings, unix.AT_REMOVEDIR)
 	}()
 	select {
