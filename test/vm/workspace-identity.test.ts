@@ -14,7 +14,7 @@ const CLOCK_S = 1;
 
 /** One line each: what is a machine's own, then what is random, first of all from the kernel. */
 const FACTS = [
-  "python3 -c 'import os, random, uuid; print(os.getrandom(16).hex()); print(random.random()); print(uuid.uuid4())'",
+  "python3 -c 'import os, random; print(os.getrandom(16).hex()); print(random.random()); print(os.urandom(8).hex())'",
   "head -c 32 /dev/urandom | sha256sum",
   "cat /proc/sys/kernel/random/uuid",
   "cat /proc/sys/kernel/random/boot_id",
