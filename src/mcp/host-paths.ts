@@ -18,6 +18,8 @@ export interface HostPathsOptions {
   readonly allowWrite?: readonly string[];
   /** The user's home; this process's unless given. */
   readonly home?: string;
+  /** Whose work trees count; this process's user unless given. */
+  readonly uid?: number;
 }
 
 export class HostPaths {
@@ -33,8 +35,8 @@ export class HostPaths {
   }
 
   /** Errors: INVALID_INPUT for a directory to allow that is none. */
-  static async open({ cwd, allowRead, allowWrite, home }: HostPathsOptions): Promise<HostPaths> {
-    const tree = await workTreeAround(cwd, home ?? homedir());
+  static async open({ cwd, allowRead, allowWrite, home, uid }: HostPathsOptions): Promise<HostPaths> {
+    const tree = await workTreeAround(cwd, home ?? homedir(), uid ?? process.geteuid?.() ?? 0);
     const read = await directories(cwd, allowRead ?? [], "--allow-read");
     const write = await directories(cwd, allowWrite ?? [], "--allow-write");
     if (tree === undefined) return new HostPaths(cwd, read, write);
@@ -114,20 +116,29 @@ async function targetOf(path: string): Promise<string | undefined> {
 
 /**
  * The nearest directory from `cwd` upwards that has a .git, without asking git: its configuration is the repository's.
- * Undefined when there is none, or when it is so much as the user's home: that is not what a server was started for.
+ * Undefined when there is none, or when it is so much as the user's home: that is not what a server was started for. And
+ * when directory or .git are somebody else's, as for git itself: a .git that a stranger made in /tmp widens nothing.
  */
-async function workTreeAround(cwd: string, home: string): Promise<string | undefined> {
+async function workTreeAround(cwd: string, home: string, uid: number): Promise<string | undefined> {
   const from = await realpath(cwd).catch(() => undefined);
   if (from === undefined || from.includes("\ufffd")) return undefined;
   const realHome = (await whereItLeads(resolve(home))) ?? resolve(home);
   for (let at = from; ; at = dirname(at)) {
-    const there = await lstat(join(at, ".git")).then(
-      () => true,
-      () => false,
-    );
-    if (there) return at === sep || isWithin(realHome, at) ? undefined : at;
+    const owner = await ownerOf(join(at, ".git"));
+    if (owner !== undefined) {
+      const own = owner === uid && (await ownerOf(at)) === uid;
+      return own && at !== sep && !isWithin(realHome, at) ? at : undefined;
+    }
     if (at === dirname(at)) return undefined;
   }
+}
+
+/** Of a path itself, not of what it links to; undefined when there is nothing that may be looked at. */
+async function ownerOf(path: string): Promise<number | undefined> {
+  return await lstat(path).then(
+    ({ uid }) => uid,
+    () => undefined,
+  );
 }
 
 async function directories(cwd: string, named: readonly string[], option: string): Promise<string[]> {

@@ -1,6 +1,6 @@
 // The allow-list of host paths, with real directories and real links.
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from "node:fs/promises";
+import { chown, mkdir, mkdtemp, realpath, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -42,6 +42,25 @@ test("by default the work tree around the server is read and its .pyro/out writt
   await refusal(paths.checkWrite(join(tree, "src", "x")));
   assert.equal(await paths.checkWrite(join(tree, ".pyro", "out", "a", "b")), join(tree, ".pyro", "out", "a", "b"));
   await refusal(paths.checkWrite(join(tree, ".pyro", "outside")));
+});
+
+test("a work tree of somebody else's is none, and neither is what is around it", async () => {
+  await using g = await ground();
+  const inner = join(g.at, "tree", "inner");
+  await mkdir(join(inner, ".git"), { recursive: true });
+  await mkdir(join(g.at, "tree", ".git"));
+  const home = join(g.at, "home");
+  const uid = process.geteuid?.() ?? 0;
+  assert.deepEqual((await HostPaths.open({ cwd: inner, home, uid })).readable, [inner]);
+  const stranger = await HostPaths.open({ cwd: inner, home, uid: uid + 1 });
+  assert.deepEqual([stranger.readable, stranger.writable], [[], []]);
+  if (uid !== 0) return;
+  // The .git alone, as anybody may make one in /tmp; or the directory alone, in which anybody may change it.
+  await chown(join(inner, ".git"), 12345, 12345);
+  assert.deepEqual((await HostPaths.open({ cwd: inner, home })).readable, []);
+  await chown(join(inner, ".git"), 0, 0);
+  await chown(inner, 12345, 12345);
+  assert.deepEqual((await HostPaths.open({ cwd: inner, home })).readable, []);
 });
 
 test("what is refused does not tell whether it exists", async () => {
