@@ -10,6 +10,13 @@ import { type Output, result, sizeOf } from "./result.ts";
 
 export type CommandName = "run" | "workspace.exec";
 
+/** The call that runs it. */
+export interface Caller {
+  readonly request: Request;
+  /** True: other calls may write to a command that was detached. */
+  readonly writable: boolean;
+}
+
 const MAX_OUTPUT_BYTES = 65_536;
 
 /**
@@ -20,7 +27,7 @@ export async function runCommand(
   where: Where,
   name: CommandName,
   input: InputOf<CommandName>,
-  request: Request,
+  { request, writable }: Caller,
 ): Promise<CallToolResult> {
   const { max_bytes, ...rest } = input;
   await ensureDaemon(where, request.signal);
@@ -34,8 +41,8 @@ export async function runCommand(
     {
       signal: AbortSignal.any([ending.signal, request.overdue]),
       attached: false,
-      // A detached command is written to by other calls.
-      stdin: "detach" in rest && rest.detach === true,
+      // A detached command is written to by other calls, or never: then it must not wait for what cannot come.
+      stdin: writable && "detach" in rest && rest.detach === true,
       onEvent: (event) => {
         if (event.type === "progress") request.progress(event.message);
       },

@@ -35,11 +35,17 @@ export interface Tool {
 export function toolsOf(where: Where, profile: Profile, transfers: Transfers): Tool[] {
   const rows: readonly Operation[] = Object.values(OPERATIONS);
   return rows.flatMap((row) =>
-    "tool" in row.mcp && row.profiles.includes(profile) ? [toolFor(where, row, row.mcp, transfers)] : [],
+    "tool" in row.mcp && row.profiles.includes(profile) ? [toolFor(where, row, row.mcp, { profile, transfers })] : [],
   );
 }
 
-function toolFor(where: Where, row: Operation, shape: McpShape, transfers: Transfers): Tool {
+/** What a tool is told of its server. */
+interface Server {
+  readonly profile: Profile;
+  readonly transfers: Transfers;
+}
+
+function toolFor(where: Where, row: Operation, shape: McpShape, server: Server): Tool {
   const input = toolInput(row, shape);
   const asTool = { ...row, name: shape.tool, input };
   return {
@@ -60,7 +66,7 @@ function toolFor(where: Where, row: Operation, shape: McpShape, transfers: Trans
         const given = withUserDefaults(row.name as OperationName, args ?? {}, where.environment);
         const parsed: Record<string, unknown> = parseInput(asTool, given);
         using request = new Request(context, parsed.wait_seconds);
-        return await carryOut(where, row, parsed, request, transfers);
+        return await carryOut(where, row, parsed, request, server);
       } catch (thrown) {
         return errorResult(PyroError.from(thrown));
       }
@@ -73,9 +79,12 @@ async function carryOut(
   row: Operation,
   input: Record<string, unknown>,
   request: Request,
-  transfers: Transfers,
+  { profile, transfers }: Server,
 ): Promise<CallToolResult> {
-  if (row.stdin) return await runCommand(where, row.name as CommandName, input as InputOf<CommandName>, request);
+  if (row.stdin) {
+    const writable = OPERATIONS["process.write"].profiles.some((one) => one === profile);
+    return await runCommand(where, row.name as CommandName, input as InputOf<CommandName>, { request, writable });
+  }
   if (row.upload) {
     return await transfer(transfers, row.name as TransferName, input as InputOf<TransferName>, request);
   }

@@ -360,7 +360,8 @@ export const workspaceExec = defineOperation({
       "Use this to run a command in a workspace, as root in /workspace unless cwd or user say otherwise. A string is run by a " +
       "shell, a list exactly as given. The call answers within wait_seconds (default 30, at most 50); if the command still " +
       'runs then, state is "running": it goes on, and process_read with workspace_id, process_id and next_cursor goes on ' +
-      "from there. detach answers at once. What a command leaves running in the background lives on. Output over the limit " +
+      "from there. detach answers at once; stdin is then kept open for process_write where there is that tool, and closed " +
+      "otherwise. What a command leaves running in the background lives on. Output over the limit " +
       "keeps its head and tail and says how many bytes were left out.",
     omit: ["tty", "no_stdin"],
   },

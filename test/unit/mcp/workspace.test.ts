@@ -114,7 +114,7 @@ test("a profile says what it is for, and schemas hold for what is inside", async
   }
 });
 
-test("exec answers within its wait with a cursor; cancelled it ends, dropped it goes on, detached its stdin stays open", async () => {
+test("exec answers within its wait with a cursor; cancelled it ends, dropped it goes on, detached its stdin stays open for who may write to it", async () => {
   await using home = await temporaryHome();
   const heads: Json[] = [];
   const ended = Promise.withResolvers<unknown>();
@@ -151,6 +151,9 @@ test("exec answers within its wait with a cursor; cancelled it ends, dropped it 
   assert.ok(Number(head?.wait_seconds) > 5 && Number(head?.wait_seconds) <= 7, String(head?.wait_seconds));
   await session.call("workspace_exec", { workspace_id: "fix", command: ["x"], detach: true });
   assert.equal(heads.at(-1)?.stdin_closed, false);
+  await using core = await Session.open(home, home.directory, "workspace-core");
+  await core.call("workspace_exec", { workspace_id: "fix", command: ["x"], detach: true });
+  assert.equal(heads.at(-1)?.stdin_closed, true, "nobody could ever write to it");
   const long = "y".repeat(50_000);
   const command = new Array(200).fill(long.slice(0, 300));
   const words = await session.call("workspace_exec", { workspace_id: "fix", command, max_bytes: undefined });
