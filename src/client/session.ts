@@ -1,12 +1,14 @@
 // One connection of a streaming call: frames out, frames in, and the silence that means a dead daemon.
 import type { ClientRequest } from "node:http";
 import type { Socket } from "node:net";
+import { PyroError } from "../errors/error.ts";
 import {
   decodeJson,
   encodeFrame,
   encodeJsonFrame,
   type Frame,
   HEARTBEAT_MS,
+  MAX_FRAME_BYTES,
   type RequestHead,
   readFrames,
   type StdinAck,
@@ -48,6 +50,17 @@ export async function runSession(
   head: RequestHead,
   hooks: SessionHooks,
 ): Promise<unknown> {
+  const first = encodeJsonFrame(ToDaemon.Head, head);
+  if (first.length > MAX_FRAME_BYTES) {
+    socket.destroy();
+    throw new PyroError(
+      "INVALID_INPUT",
+      `The input takes ${first.length} bytes as JSON; ${MAX_FRAME_BYTES} is the most.`,
+      {
+        hint: "Give less at once: what is long goes into a file, or to the command's stdin.",
+      },
+    );
+  }
   const { request, reply } = exchange(socket, "POST", path, HEAD_MS);
   request.setHeader("content-type", "application/octet-stream");
   const session: Session = {
@@ -75,7 +88,7 @@ export async function runSession(
   });
   dropped.catch(() => {});
   try {
-    session.sendJson(ToDaemon.Head, head);
+    request.write(first);
     hooks.ready(session);
     const answer = await Promise.race([reply, dropped]);
     checkProtocol(answer);

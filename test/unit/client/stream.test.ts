@@ -19,6 +19,20 @@ test("a vm_id is what the protocol asks for", () => {
   for (let turn = 0; turn < 100; turn++) assert.match(newVmId(), VM_ID_PATTERN);
 });
 
+test("an input that no frame holds is refused in words of its own, and asked of nobody", async () => {
+  await using home = await temporaryHome();
+  let asked = 0;
+  await using _fake = await listen(home.where, () => {
+    asked++;
+  });
+  const command = new Array(11).fill("x".repeat(100_000));
+  await assert.rejects(
+    openStream(home.where, "run", { ...RUN, command }).result,
+    (thrown) => withCode("INVALID_INPUT")(thrown) && /1048576 is the most/.test(String(thrown)),
+  );
+  assert.equal(asked, 0);
+});
+
 test("a broken run is taken up where it stopped: output once, stdin from what was acknowledged", async () => {
   await using home = await temporaryHome();
   const stdin = randomBytes(300_000);
