@@ -24,7 +24,7 @@ export function parseInput<Row extends Operation>(
   }
   const parsed = row.input.safeParse(input);
   if (parsed.success) return parsed.data as z.output<Row["input"]>;
-  const issues = parsed.error.issues.map((issue) => ({ path: issue.path.map(String), message: issue.message }));
+  const issues = parsed.error.issues.map((issue) => ({ path: issue.path.map(String), message: wordsOf(issue) }));
   const told = issues.slice(0, 3).map(({ path, message }) => {
     const [key, ...inner] = path;
     if (key === undefined) return message;
@@ -33,6 +33,13 @@ export function parseInput<Row extends Operation>(
   throw new PyroError("INVALID_INPUT", `${told.join("; ")}.`, {
     details: { issues: issues.map(({ path, message }) => ({ path: path.join("."), message })) },
   });
+}
+
+/** What zod says, but for what it says in a way that only its authors read. */
+function wordsOf(issue: z.core.$ZodIssue): string {
+  if (issue.code === "invalid_key") return issue.issues[0]?.message ?? issue.message;
+  if (issue.code === "too_small" && issue.origin === "string" && issue.minimum === 1) return "it must not be empty";
+  return issue.message;
 }
 
 /** Keys of an input that its row does not have. */

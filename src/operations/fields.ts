@@ -35,7 +35,12 @@ export const workspaceId = z.string().min(1).max(128).describe("The workspace_id
 
 export const labels = z
   .record(
-    z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/, "a label's key has at most 63 letters, digits and ._/-"),
+    z
+      .string()
+      .regex(
+        /^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/,
+        "a label's key has 1 to 63 letters, digits and ._/-, and begins with a letter or digit",
+      ),
     z.string().max(256),
   )
   .describe("Labels, KEY=VALUE");
@@ -89,7 +94,7 @@ export const cwd = z
   .describe("Working directory in the guest; a relative one is below /workspace, the default");
 
 export const env = z
-  .record(z.string().regex(/^[^=\0]+$/), z.string().max(131_072))
+  .record(z.string().regex(/^[^=\0]+$/, "a variable has a name, without = and NUL"), z.string().max(131_072))
   .describe("Environment variables to add or replace");
 
 export const user = z

@@ -199,17 +199,28 @@ export const workspaceStatus = defineOperation({
   sdk: { method: "statusWorkspace" },
 });
 
+/** One that names no change was mistyped, and must not look as if it had been carried out. */
+function changesSomething({ workspace_id: _, ...changes }: object & { workspace_id: string }): boolean {
+  return Object.values(changes).some((change) => change !== undefined && change !== false && !isEmpty(change));
+}
+
+function isEmpty(change: unknown): boolean {
+  return typeof change === "object" && change !== null && Object.keys(change).length === 0;
+}
+
 export const workspaceUpdate = defineOperation({
   name: "workspace.update",
   summary: "Change a workspace's name, labels or time to live",
-  input: z.object({
-    workspace_id: f.workspaceId,
-    name: f.workspaceName.optional(),
-    clear_name: z.boolean().describe("Take its name away").default(false),
-    labels: f.labels.describe("Labels to add or replace").optional(),
-    clear_labels: z.array(z.string().min(1).max(63)).max(64).describe("Keys of labels to take away").optional(),
-    ttl_seconds: f.ttlSeconds.optional(),
-  }),
+  input: z
+    .object({
+      workspace_id: f.workspaceId,
+      name: f.workspaceName.optional(),
+      clear_name: z.boolean().describe("Take its name away").default(false),
+      labels: f.labels.describe("Labels to add or replace").optional(),
+      clear_labels: z.array(z.string().min(1).max(63)).max(64).describe("Keys of labels to take away").optional(),
+      ttl_seconds: f.ttlSeconds.optional(),
+    })
+    .refine(changesSomething, "it has to be said what is to change: the name, labels or the time to live"),
   output: z.object(workspaceRecord),
   errors: ["WORKSPACE_NOT_FOUND", "WORKSPACE_STATE", "WORKSPACE_NAME_TAKEN", "LIMIT_EXCEEDED"],
   effect: { readOnly: false, destructive: false, idempotent: true, openWorld: false },

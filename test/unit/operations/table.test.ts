@@ -91,6 +91,8 @@ test("an input is checked in the caller's words, with near names for a misspelt 
   refuse({ command: ["x"], mem_mbi: 3 }, /takes no --mem_mbi\. Did you mean --mem_mib\?/);
   refuse({ command: ["x"], mem_mib: 3 }, /^--mem_mib: /);
   refuse({ command: ["x"], env: { "A=B": "" } }, /^--env\[A=B\]: /);
+  refuse({ command: ["x"], env: { "A=B": "" } }, /: a variable has a name, without = and NUL\.$/);
+  refuse({ command: ["x"], cwd: "" }, /^--cwd: it must not be empty\.$/);
   refuse({}, /^--command: /);
   refuse(null, /./);
   refuse([], /./);
@@ -104,4 +106,17 @@ test("an input is checked in the caller's words, with near names for a misspelt 
     tty: false,
     no_stdin: false,
   });
+});
+
+test("an update that names no change is refused", () => {
+  const row = OPERATIONS["workspace.update"];
+  for (const nothing of [{}, { clear_name: false }, { labels: {}, clear_labels: [] }, { name: undefined }]) {
+    assert.throws(
+      () => parseInput(row, { workspace_id: "x", ...nothing }),
+      (thrown) => thrown instanceof PyroError && /said what is to change/.test(thrown.message),
+    );
+  }
+  for (const change of [{ ttl_seconds: 0 }, { clear_name: true }, { labels: { a: "" } }, { clear_labels: ["a"] }]) {
+    parseInput(row, { workspace_id: "x", ...change });
+  }
 });
