@@ -6,10 +6,13 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { ToClient, ToDaemon } from "../../../src/wire/protocol.ts";
 import { type Conversation, temporaryHome } from "../client/fake-daemon.ts";
+import { control } from "../client/fake-rows.ts";
 import { daemon, type Input, result, say, start, workspace } from "./command-line.ts";
 
+const PYRO = join(import.meta.dirname, "..", "..", "cli", "pyro.ts");
 const HOSTILE = "a\u001b[2Jb\nc";
 const SHOWN = "a\\x1b[2Jb\\nc";
 const MISSING = { error: { code: "WORKSPACE_NOT_FOUND", message: "There is no such workspace.", hint: "Look." } };
@@ -445,6 +448,35 @@ test("logs --follow prints entries as they end, once each, as lines of JSON too,
       );
     } else assert.deepEqual(lines.filter((line) => line.startsWith("==>")).length, 2);
   }
+});
+
+test("logs --follow holds back what its reader does not take, and an interrupt waits for no reader", {
+  timeout: 20_000,
+}, async () => {
+  await using home = await temporaryHome();
+  let held = false;
+  const holding = Promise.withResolvers<void>();
+  const talk = async (with_: Conversation) => {
+    for (let sequence = 1; sequence <= 40; sequence++) {
+      with_.json(ToClient.Event, { type: "entry", entry: result({ sequence, stdout: "x".repeat(900_000) }) });
+      await sleep(10);
+    }
+    held = with_.waiting > 8 << 20;
+    holding.resolve();
+    await control(with_);
+    with_.drop();
+  };
+  await using _fake = await daemon(home, {}, { "workspace.logs": talk });
+  const child = spawn(process.execPath, [PYRO, "ws", "logs", "w", "--follow"], {
+    env: { ...process.env, PYRO_HOME: home.directory },
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  const ended = once(child, "exit");
+  await holding.promise;
+  assert.ok(held, "what is not printed waits at the daemon");
+  child.kill("SIGINT");
+  assert.deepEqual(await ended, [null, "SIGINT"]);
+  child.stdout.destroy();
 });
 
 test("process list and signal; a word of an id of a run is a run's", async () => {

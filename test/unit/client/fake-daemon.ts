@@ -112,6 +112,11 @@ export class Conversation {
     this.#response.end();
   }
 
+  /** Bytes that the client has not taken. */
+  get waiting(): number {
+    return this.#response.writableLength;
+  }
+
   drop(): void {
     this.#response.destroy();
   }
