@@ -1,4 +1,5 @@
 // Progress on stderr: one line that is rewritten on a terminal, plain lines elsewhere, nothing with --quiet.
+import { printable } from "../text/printable.ts";
 import type { Context } from "./context.ts";
 
 export interface ProgressEvent {
@@ -26,8 +27,10 @@ export class Progress {
     this.#live = process.stderr.isTTY === true && process.env.TERM !== "dumb";
   }
 
-  show(event: ProgressEvent): void {
+  show({ message, ...rest }: ProgressEvent): void {
     if (this.#silent) return;
+    // Names of a registry or of a host's files may stand in it.
+    const event: ProgressEvent = { message: printable(message), ...rest };
     if (!this.#live) {
       // A line for each new message; percentages alone would fill a log.
       if (event.message !== this.#last) process.stderr.write(`${event.message}\n`);

@@ -116,6 +116,7 @@ async function ask(
 ): Promise<unknown> {
   const socket = start ? await openSocket(where, { start, signal }) : await connectOnce(where, signal);
   const aborted = () => socket.destroy();
+  if (signal?.aborted) aborted();
   signal?.addEventListener("abort", aborted, { once: true });
   try {
     const { request, reply } = exchange(socket, method, path, deadlineMs);

@@ -53,3 +53,22 @@ test("a terminal is told of bytes, and of the time while nothing else comes; not
   assert.match(seen, /17%, 12\.3 of 48\.0 MiB, 3 s\r.*17%, 12\.3 of 48\.0 MiB, 4 s\r/s);
   assert.ok(seen.endsWith("\r\x1b[Kdocker.io/library/node:22 is installed.\r\n"), JSON.stringify(seen));
 });
+
+test("what a registry or a path put into a message steers no terminal", async () => {
+  await using home = await temporaryHome();
+  await using _fake = await listen(home.where, async (request, response) => {
+    const talk = await Conversation.open(request, response);
+    talk.json(ToClient.Event, { type: "progress", stage: "x", message: "Sending \x1b]0;mine\x07\n a", fraction: null });
+    talk.finish({ environment: "debian:12", digest: null, installed: true, size_bytes: null });
+  });
+  const child = spawn(process.execPath, [PYRO, "env", "pull", "debian:12"], {
+    env: { ...process.env, PYRO_HOME: home.directory },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  let said = "";
+  child.stderr.on("data", (chunk: Buffer) => {
+    said += chunk;
+  });
+  await once(child, "close");
+  assert.equal(said, "Sending \\x1b]0;mine\\x07\\n a\n");
+});
