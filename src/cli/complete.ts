@@ -8,7 +8,7 @@ import { FACTS } from "../operations/facts.ts";
 import { printable } from "../text/printable.ts";
 import { VM_ID_PATTERN } from "../wire/ids.ts";
 import { STDOUT, writeAll } from "./output.ts";
-import { buildProgram } from "./program.ts";
+import { buildProgram, HELP_MEANING } from "./program.ts";
 import { shellWords } from "./shell-words.ts";
 import { shortened } from "./views/units.ts";
 
@@ -112,7 +112,7 @@ function optionsOf(command: Command): Option[] {
 }
 
 function flagsOf(command: Command, before: readonly string[]): Candidate[] {
-  return [...optionsOf(command), command.createOption("-h, --help", "Say how it is used")]
+  return [...optionsOf(command), command.createOption("-h, --help", HELP_MEANING)]
     .filter(({ long, short, variadic, parseArg, argChoices }) => {
       // What adds up may be given again.
       const again = variadic || (parseArg !== undefined && argChoices === undefined);

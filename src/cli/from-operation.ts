@@ -49,8 +49,7 @@ export function commandFor(facts: Facts, shape: CliShape, typed: Typed, act: (as
     command.usage(["[options]", ...words, "-- COMMAND [ARG...]"].join(" "));
   }
   if (note) command.addHelpText("after", `\n${wrapped(note)}`);
-  if (shape.examples)
-    command.addHelpText("after", `\nExamples:\n${shape.examples.map((line) => `  ${line}`).join("\n")}`);
+  if (shape.examples) command.addHelpText("after", exampleText(shape.examples));
   command.action(async () => {
     const values = command.opts<Record<string, unknown>>();
     const input: Record<string, unknown> = {};
@@ -77,6 +76,11 @@ export function commandFor(facts: Facts, shape: CliShape, typed: Typed, act: (as
     });
   });
   return command;
+}
+
+/** A paragraph of the help. */
+export function exampleText(lines: readonly string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}`;
 }
 
 const HELP_COLUMNS = 80;

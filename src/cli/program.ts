@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { Argument, Command, Option } from "commander";
 import { type CliShape, PROFILES, type Profile } from "../operations/define.ts";
 import { FACTS, type Facts } from "../operations/facts.ts";
-import { type Asked, commandFor, type Typed } from "./from-operation.ts";
+import { type Asked, commandFor, exampleText, type Typed } from "./from-operation.ts";
 
 export const DEFAULT_PROFILE: Profile = "workspace-core";
 export const SHELLS = ["bash", "zsh", "fish"] as const;
@@ -20,6 +20,29 @@ const GROUPS: Readonly<Record<string, string>> = {
   "workspace process": "Processes of a workspace or a run",
   "workspace sync": "Files of this host in a workspace",
 };
+/** Short stories, for groups whose commands are used one after another. */
+const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
+  "": [
+    "pyro run -- uname -a",
+    "pyro workspace create --seed-path . --name fix-tests",
+    "pyro workspace exec fix-tests -- ls -la",
+    "pyro workspace delete fix-tests",
+  ],
+  workspace: [
+    "pyro workspace create --seed-path . --name fix-tests",
+    "pyro workspace exec fix-tests -- ls -la",
+    "pyro workspace sync push fix-tests .",
+    "pyro workspace logs fix-tests",
+    "pyro workspace delete fix-tests",
+  ],
+};
+
+/** What a person meets first stands first; what is not named here follows. */
+const ORDER: Readonly<Record<string, readonly string[]>> = {
+  pyro: ["run", "workspace", "mcp", "env", "doctor", "daemon", "completion"],
+  workspace: ["create", "exec", "sync", "logs", "process", "list", "status", "update", "delete"],
+};
+
 const ALIASES: Readonly<Record<string, string>> = { workspace: "ws" };
 
 const VARIABLES = `
@@ -32,6 +55,8 @@ Environment variables:
   A flag goes over its variable, that over $XDG_CONFIG_HOME/pyro/config.json.
 
 \`pyro help COMMAND\` or \`pyro COMMAND --help\` tells more of a command.`;
+
+export const HELP_MEANING = "Say how it is used";
 
 /** What each kind of command does when it is its turn. */
 export interface Actions {
@@ -80,17 +105,21 @@ export function pathOf(command: Command): string {
 export function buildProgram(typed: Typed, actions: Actions): Command {
   const program = new Command("pyro")
     .description("Disposable computers for coding agents: commands and workspaces inside microVMs.")
-    .option("--json", "print one JSON document on stdout, errors too")
-    .option("--quiet", "print no progress and no notes")
-    .option("--verbose", "print more, above all about failures")
-    .option("-V, --version", "print the version")
+    .option("--json", "Print one JSON document on stdout, errors too")
+    .option("--quiet", "Print no progress and no notes")
+    .option("--verbose", "Print more, above all about failures")
+    .option("-V, --version", "Print the version")
+    .addHelpText("after", exampleText(EXAMPLES[""] ?? []))
     .addHelpText("after", VARIABLES);
   const groups = new Map<string, Command>([["", program]]);
   const group = (path: readonly string[]): Command => {
     const key = path.join(" ");
     const known = groups.get(key);
     if (known) return known;
-    const made = new Command(path.at(-1) ?? "").description(GROUPS[key] ?? "");
+    const meaning = GROUPS[key] ?? "";
+    const made = new Command(path.at(-1) ?? "").summary(meaning).description(`${meaning}.`);
+    const examples = EXAMPLES[key];
+    if (examples) made.addHelpText("after", exampleText(examples));
     const alias = ALIASES[key];
     if (alias) made.alias(alias);
     group(path.slice(0, -1)).addCommand(made);
@@ -104,11 +133,13 @@ export function buildProgram(typed: Typed, actions: Actions): Command {
   group(["daemon"])
     .addCommand(
       new Command("status")
+        .summary("Say whether the daemon runs, and where its log is")
         .description("Say whether the daemon runs, and where its log is.")
         .action(actions.daemonStatus),
     )
     .addCommand(
       new Command("stop")
+        .summary("Stop the daemon: runs end; workspaces stay, and what runs in them goes on")
         .description("Stop the daemon: runs end; workspaces stay, and what runs in them goes on.")
         .action(actions.daemonStop),
     );
@@ -119,9 +150,9 @@ export function buildProgram(typed: Typed, actions: Actions): Command {
 
 /** What `mcp serve` takes, and `mcp config` passes on to it. */
 const SERVE_OPTIONS = [
-  new Option("--profile <profile>", "which tools to offer").choices(PROFILES).default(DEFAULT_PROFILE),
-  directoryOption("--allow-read <dir>", "directory of this host that tools may read too (may be repeated)"),
-  directoryOption("--allow-write <dir>", "directory of this host that tools may write to too (may be repeated)"),
+  new Option("--profile <profile>", "Which tools to offer").choices(PROFILES).default(DEFAULT_PROFILE),
+  directoryOption("--allow-read <dir>", "Directory of this host that tools may read too (may be repeated)"),
+  directoryOption("--allow-write <dir>", "Directory of this host that tools may write to too (may be repeated)"),
 ];
 
 const SERVE_NOTE = `
@@ -143,7 +174,9 @@ function servedWith(command: Command): [Profile, HostAccess] {
 }
 
 function serveCommand(actions: Actions): Command {
-  const serve = new Command("serve").description("Serve MCP on stdin and stdout until stdin closes.");
+  const serve = new Command("serve")
+    .summary("Serve MCP on stdin and stdout until stdin closes")
+    .description("Serve MCP on stdin and stdout until stdin closes.");
   for (const option of SERVE_OPTIONS) serve.addOption(option);
   serve.addHelpText("after", SERVE_NOTE);
   serve.addHelpText("after", "\nAn agent starts it; `pyro mcp config` says how to tell yours.");
@@ -152,15 +185,16 @@ function serveCommand(actions: Actions): Command {
 
 function configCommand(actions: Actions): Command {
   const config = new Command("config")
+    .summary("Print what tells an agent of this MCP server")
     .description("Print what tells an agent of this MCP server. Changes nothing.")
-    .addArgument(new Argument("<host>", "the agent").choices(HOSTS));
+    .addArgument(new Argument("<host>", "The agent").choices(HOSTS));
   for (const option of SERVE_OPTIONS) config.addOption(option);
   const lines = [
     "pyro mcp config claude-code",
     "pyro mcp config codex >>~/.codex/config.toml",
     "pyro mcp config opencode --allow-read ~/projects",
   ];
-  config.addHelpText("after", `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}`);
+  config.addHelpText("after", exampleText(lines));
   return config.action((host: Host) => actions.mcpConfig(host, ...servedWith(config)));
 }
 
@@ -173,8 +207,8 @@ function completionCommand(actions: Actions): Command {
   return new Command("completion")
     .summary("Print a script that makes a shell complete commands, options and names")
     .description("Print a script that makes a shell complete pyro's commands, options and names.")
-    .addArgument(new Argument("<shell>", "the shell").choices(SHELLS))
-    .addHelpText("after", `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}`)
+    .addArgument(new Argument("<shell>", "The shell").choices(SHELLS))
+    .addHelpText("after", exampleText(lines))
     .action((shell: Shell) => actions.completion(shell));
 }
 
@@ -184,9 +218,20 @@ function subcommandTerm(command: Command): string {
   return [[command.name(), ...command.aliases()].join("|"), takes].filter((part) => part !== "").join(" ");
 }
 
+function visibleCommands(command: Command): Command[] {
+  const order = ORDER[command.name()] ?? [];
+  const placeOf = ({ name }: { name: string }) => (order.includes(name) ? order.indexOf(name) : order.length);
+  const named = command.commands.map((child) => ({ child, name: child.name() }));
+  return named.sort((a, b) => placeOf(a) - placeOf(b)).map(({ child }) => child);
+}
+
 /** Settings that commander copies only to commands it makes itself. */
 function inherit(command: Command): Command {
-  command.configureHelp({ showGlobalOptions: true, subcommandTerm }).showSuggestionAfterError(true).helpCommand(false);
+  command.helpOption("-h, --help", HELP_MEANING);
+  command
+    .configureHelp({ showGlobalOptions: true, subcommandTerm, visibleCommands })
+    .showSuggestionAfterError(true)
+    .helpCommand(false);
   for (const child of command.commands) inherit(child);
   return command;
 }
