@@ -22,6 +22,8 @@ const MAX_BODY_BYTES = 4 << 20;
 /** How long a caller who asks to stop waits for the engine, and the last replies have to get out, ms. */
 const STOP_MS = 10_000;
 const CLOSE_MS = 1000;
+/** How long a client that has been sent its answer may go on sending, ms. */
+const LINGER_MS = 2000;
 
 export interface Server {
   close(): Promise<void>;
@@ -151,10 +153,22 @@ async function stream(
     if (error.code === "INTERNAL") log(`${name}: ${(thrown as Error).stack ?? error.message}`, "error");
     await reply.json(ToClient.Error, error.toData());
   } finally {
+    await hearOut(request);
     reply.end();
-    // What the client still sends has no reader any more.
-    request.resume();
   }
+}
+
+/**
+ * What the client still sends has no reader any more, but is read: a socket that is closed with bytes unread takes the
+ * answer with it. A client that has its answer closes.
+ */
+async function hearOut(request: IncomingMessage): Promise<void> {
+  request.resume();
+  if (request.complete || request.destroyed) return;
+  const over = new AbortController();
+  const closed = new Promise<void>((resolve) => request.once("close", resolve));
+  await Promise.race([closed, sleep(LINGER_MS, undefined, { signal: over.signal }).catch(() => {})]);
+  over.abort();
 }
 
 function checkedInput(name: OperationName, value: unknown): unknown {

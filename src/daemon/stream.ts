@@ -1,5 +1,6 @@
 // The two halves of a streaming call: frames that come in, one at a time, and frames that go out with back-pressure.
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { PyroError } from "../errors/error.ts";
 import {
   encodeFrame,
   encodeJsonFrame,
@@ -21,12 +22,15 @@ export class Requests {
     this.#frames = readFrames(request);
   }
 
-  /** The next frame, or undefined when the caller has said all or has gone. */
+  /** The next frame, or undefined when the caller has said all or has gone. Errors: INVALID_INPUT for one too long. */
   async next(): Promise<Frame | undefined> {
     try {
       const next = await this.#frames.next();
       return next.done ? undefined : next.value;
-    } catch {
+    } catch (error) {
+      if (error instanceof RangeError) {
+        throw new PyroError("INVALID_INPUT", `A frame of the request is longer than ${MAX_FRAME_BYTES} bytes.`);
+      }
       // A cut connection; whoever serves it hears of that by its signal.
       return undefined;
     }

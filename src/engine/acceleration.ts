@@ -100,7 +100,7 @@ export class Acceleration {
     const path = join(this.#paths.probes, `kvm-${name}.json`);
     const known = await readRecord<KvmVerdict>(path).catch(() => undefined);
     if (known?.schema_version === SCHEMA_VERSION) return known;
-    progress({ stage: "probe", message: "trying whether KVM can run a guest here, once", fraction: null });
+    progress({ stage: "probe", message: "Trying whether KVM can run a guest here, once", fraction: null });
     const verdict = await templates.probe(Acceleration.probeSpec(boot)).then(
       ({ bootMs }) => ({ works: true, boot_ms: bootMs, message: "a probe guest ran under KVM" }),
       (error: unknown) => {

@@ -52,7 +52,7 @@ export class Templates {
     const key = await this.#keyOf(spec);
     const directory = join(this.#directory, key);
     if (!(await touched(directory))) {
-      progress({ stage: "template", message: "booting a template, once for this size", fraction: null });
+      progress({ stage: "template", message: "Booting a template, once for this size", fraction: null });
       await this.#shared(key, () => this.#make(key, spec));
     }
     await this.#use(key);

@@ -375,9 +375,9 @@ test("a disk of the host that a workspace fills: it stands still, and goes on wh
     mount -t tmpfs -o size=400m,mode=0700 tmpfs "$PYRO_HOME"
     ln -s "$SHARED/environments" "$PYRO_HOME/environments"
     ln -s "$SHARED/cache" "$PYRO_HOME/cache"
-    head -c 250m /dev/zero >"$PYRO_HOME/ballast"
     pyro workspace create --name full --quiet >/dev/null
     pyro workspace exec full -- sh -c 'echo kept >file; sync'
+    head -c 250m /dev/zero >"$PYRO_HOME/ballast"
     pyro workspace exec full --detach --quiet -- sh -c 'dd if=/dev/zero of=big bs=1M count=200 conv=fsync 2>/dev/null && echo whole' >/dev/null
     tries=0
     until pyro workspace exec full --json -- true >"$PYRO_HOME/answer" 2>/dev/null; [ $? = 125 ] || [ $tries -gt 20 ]; do tries=$((tries+1)); sleep 1; done
