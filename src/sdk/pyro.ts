@@ -279,7 +279,9 @@ export class Pyro implements AsyncDisposable {
     const omit = "method" in row.sdk ? (row.sdk.omit ?? []) : [];
     const given = withUserDefaults(name, toSnake(row.input, input), this.#where.environment);
     const allowed = { ...row, name: "method" in row.sdk ? row.sdk.method : name, input: without(row.input, omit) };
-    return parseInput(allowed, given, camelKey) as InputOf<N>;
+    // Only what the row has was turned into its keys; anything else is named as it was written.
+    const label = (key: string) => (Object.hasOwn(row.input.shape, key) ? camelKey(key) : key);
+    return parseInput(allowed, given, label) as InputOf<N>;
   }
 
   #signal(options: t.CallOptions): AbortSignal {

@@ -43,7 +43,7 @@ test("wrong input rejects in the caller's own keys, and starts nothing", async (
       (thrown) => withCode("INVALID_INPUT")(thrown) && pattern.test((thrown as Error).message),
     );
   await refused({ command: ["x"], memMb: 3 }, /run takes no memMb\. Did you mean memMib/);
-  await refused({ command: ["x"], mem_mib: 512 }, /write memMib/);
+  await refused({ command: ["x"], mem_mib: 512 }, /takes no mem_mib \(write memMib\)/);
   await refused({ command: ["x"], waitSeconds: 3 }, /takes no waitSeconds/);
   await refused({ command: [] }, /^command: /);
   await assert.rejects(pyro.listEnvironments({ limit: 0 }), withCode("INVALID_INPUT"));
