@@ -81,8 +81,8 @@ function cliPage(): string {
         "Serves MCP on stdin and stdout until stdin closes. Tools may read the git work tree that it is started in and the directories of --allow-read, and write to its .pyro/out and the directories of --allow-write.",
       ],
       [
-        `\`pyro mcp config ${HOSTS.join("|")} [--profile P] [--allow-read DIR]... [--allow-write DIR]...\``,
-        "Prints what tells an agent of that server: on stdout what belongs in its file, on stderr which, and the command that does the same.",
+        `\`pyro mcp config ${HOSTS.join("|")} [--profile P] [--allow-read DIR]... [--allow-write DIR]... [--check]\``,
+        "Prints what tells an agent of that server: on stdout what belongs in its file, on stderr which, and the command that does the same. With --check it says whether the agent has it so, and exits with 1 if not.",
       ],
       [
         `\`pyro completion ${SHELLS.join("|")}\``,

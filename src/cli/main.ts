@@ -95,8 +95,8 @@ async function parseAndAct(line: Line): Promise<number> {
         const { where } = await context();
         await (await import("../mcp/server.ts")).serve(where, profile, access);
       },
-      mcpConfig: async (host, profile, access) => {
-        status = await (await import("./mcp-config.ts")).printConfig(host, profile, access, await context());
+      mcpConfig: async (request) => {
+        status = await (await import("./mcp-config.ts")).printConfig(request, await context());
       },
     },
   );

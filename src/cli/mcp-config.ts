@@ -1,9 +1,12 @@
 // `pyro mcp config`: what makes an agent start this MCP server, in that agent's own format. Prints and changes nothing.
+import { homedir } from "node:os";
 import { join } from "node:path";
 import { carriedVariables } from "../client/settings.ts";
 import { installation } from "../host/installation.ts";
 import type { Profile } from "../operations/define.ts";
+import { printable } from "../text/printable.ts";
 import type { Context } from "./context.ts";
+import { type Checked, checkPlaces, type Place } from "./mcp-check.ts";
 import { STDERR, STDOUT, writeAll, writeJson } from "./output.ts";
 import { DEFAULT_PROFILE, type Host, type HostAccess } from "./program.ts";
 import { shellWords } from "./shell-words.ts";
@@ -14,6 +17,8 @@ interface Config {
   readonly file: string;
   readonly format: "json" | "toml";
   readonly content: string;
+  /** Where the agent looks, the first that holds first. */
+  readonly places: readonly Place[];
   /** A command that does the same, as an argument vector; null when the agent has none. */
   readonly command: readonly string[] | null;
 }
@@ -27,15 +32,28 @@ const FORMS: { readonly [H in Host]: (server: Server) => Config } = {
   "claude-code": claudeCode,
   codex,
   opencode,
+  vscode,
+  cursor,
 };
 
-export async function printConfig(host: Host, profile: Profile, access: HostAccess, context: Context): Promise<number> {
+export interface ConfigRequest {
+  readonly host: Host;
+  readonly profile: Profile;
+  readonly access: HostAccess;
+  /** Print nothing to paste: say whether the agent has it. */
+  readonly check: boolean;
+}
+
+/** The exit status: 0, and 1 for a check that does not find what would be printed. */
+export async function printConfig(request: ConfigRequest, context: Context): Promise<number> {
+  const { host, profile, access, check } = request;
   // Agents hand only some of their environment on. Absolute paths: they start the server in a directory of its own.
   const carried = Object.entries(carriedVariables(context.where.environment));
   // What is printed ends up in files that are shared.
   const withheld = carried.filter(([, value]) => holdsPassword(value)).map(([name]) => name);
   const variables = Object.fromEntries(carried.filter(([name]) => !withheld.includes(name)));
-  const config = FORMS[host]({ argv: [...ownCommand(), ...serveArguments(profile, access)], variables });
+  const { places, ...config } = FORMS[host]({ argv: [...ownCommand(), ...serveArguments(profile, access)], variables });
+  if (check) return tellChecked(host, await checkPlaces(places, config.format, config.content), places, context);
   if (context.json) {
     await writeJson({ host, ...config, withheld });
     return 0;
@@ -49,6 +67,28 @@ export async function printConfig(host: Host, profile: Profile, access: HostAcce
     await writeAll(STDERR, `pyro: ${names} held a password and was left out: give it to the agent itself.\n`);
   }
   return 0;
+}
+
+async function tellChecked(host: Host, checked: Checked, places: readonly Place[], context: Context): Promise<number> {
+  const same = checked.state === "same";
+  if (context.json) await writeJson({ host, ...checked });
+  else await writeAll(STDOUT, `${checkedLine(checked, places)}\n`);
+  if (!same && !context.json && !context.quiet) {
+    await writeAll(STDERR, `pyro: \`pyro mcp config ${host}\` prints what belongs there\n`);
+  }
+  return same ? 0 : 1;
+}
+
+function checkedLine({ state, file }: Checked, places: readonly Place[]): string {
+  const named = printable(file ?? "");
+  if (state === "same") return `${named} has pyro as it would be printed now.`;
+  if (state === "other") return `${named} has pyro with other words than would be printed now.`;
+  if (state === "unreadable") return `${named} cannot be understood.`;
+  return `No pyro in ${printable([...new Set(places.map((place) => place.file))].join(" or "))}.`;
+}
+
+function configHome(): string {
+  return process.env.XDG_CONFIG_HOME || join(homedir(), ".config");
 }
 
 /** An address of the form scheme://user:password@host, or without its scheme as proxies may be given. */
@@ -78,10 +118,17 @@ function ownCommand(): string[] {
 
 function claudeCode({ argv: [command = "", ...args], variables }: Server): Config {
   const given = Object.entries(variables).flatMap(([name, value]) => ["--env", `${name}=${value}`]);
+  const own = join(process.env.CLAUDE_CONFIG_DIR || homedir(), ".claude.json");
+  const keys = ["mcpServers", "pyro"];
   return {
     file: ".mcp.json of a project",
     format: "json",
     content: asJson({ mcpServers: { pyro: { type: "stdio", command, args, env: variables } } }),
+    places: [
+      { file: own, keys: ["projects", process.cwd(), ...keys] },
+      { file: join(process.cwd(), ".mcp.json"), keys },
+      { file: own, keys },
+    ],
     // The name comes first: --env takes all the words that follow it.
     command: ["claude", "mcp", "add", "pyro", "--scope", "user", ...given, "--", command, ...args],
   };
@@ -98,6 +145,9 @@ function codex({ argv: [command = "", ...args], variables }: Server): Config {
     file: "~/.codex/config.toml",
     format: "toml",
     content: `${lines.join("\n")}\n`,
+    places: [
+      { file: join(process.env.CODEX_HOME || join(homedir(), ".codex"), "config.toml"), keys: ["mcp_servers", "pyro"] },
+    ],
     command: ["codex", "mcp", "add", "pyro", ...given, "--", command, ...args],
   };
 }
@@ -111,6 +161,35 @@ function opencode({ argv, variables }: Server): Config {
       $schema: "https://opencode.ai/config.json",
       mcp: { pyro: { type: "local", command: argv, enabled: true, environment: variables } },
     }),
+    places: [process.cwd(), join(configHome(), "opencode")].flatMap((directory) =>
+      ["opencode.json", "opencode.jsonc"].map((name) => ({ file: join(directory, name), keys: ["mcp", "pyro"] })),
+    ),
+    command: null,
+  };
+}
+
+function vscode({ argv: [command = "", ...args], variables }: Server): Config {
+  const entry = { type: "stdio", command, args, env: variables };
+  const keys = ["servers", "pyro"];
+  return {
+    file: ".vscode/mcp.json of a project",
+    format: "json",
+    content: asJson({ servers: { pyro: entry } }),
+    places: [
+      { file: join(process.cwd(), ".vscode", "mcp.json"), keys },
+      { file: join(configHome(), "Code", "User", "mcp.json"), keys },
+    ],
+    command: ["code", "--add-mcp", JSON.stringify({ name: "pyro", ...entry })],
+  };
+}
+
+function cursor({ argv: [command = "", ...args], variables }: Server): Config {
+  const keys = ["mcpServers", "pyro"];
+  return {
+    file: ".cursor/mcp.json of a project, or ~/.cursor/mcp.json",
+    format: "json",
+    content: asJson({ mcpServers: { pyro: { type: "stdio", command, args, env: variables } } }),
+    places: [process.cwd(), homedir()].map((directory) => ({ file: join(directory, ".cursor", "mcp.json"), keys })),
     command: null,
   };
 }

@@ -4,10 +4,11 @@ import { Argument, Command, Option } from "commander";
 import { type CliShape, PROFILES, type Profile } from "../operations/define.ts";
 import { FACTS, type Facts } from "../operations/facts.ts";
 import { type Asked, commandFor, exampleText, type Typed } from "./from-operation.ts";
+import type { ConfigRequest } from "./mcp-config.ts";
 
 export const DEFAULT_PROFILE: Profile = "workspace-core";
 export const SHELLS = ["bash", "zsh", "fish"] as const;
-export const HOSTS = ["claude-code", "codex", "opencode"] as const;
+export const HOSTS = ["claude-code", "codex", "opencode", "vscode", "cursor"] as const;
 
 export type Shell = (typeof SHELLS)[number];
 export type Host = (typeof HOSTS)[number];
@@ -65,7 +66,7 @@ export interface Actions {
   daemonStop(): Promise<void>;
   completion(shell: Shell): Promise<void>;
   mcpServe(profile: Profile, access: HostAccess): Promise<void>;
-  mcpConfig(host: Host, profile: Profile, access: HostAccess): Promise<void>;
+  mcpConfig(request: ConfigRequest): Promise<void>;
 }
 
 /** Directories of the host that tools may use beside those that they may use anyway. */
@@ -189,13 +190,18 @@ function configCommand(actions: Actions): Command {
     .description("Print what tells an agent of this MCP server. Changes nothing.")
     .addArgument(new Argument("<host>", "The agent").choices(HOSTS));
   for (const option of SERVE_OPTIONS) config.addOption(option);
+  config.option("--check", "Print nothing of it: say whether the agent has it so, and exit with 1 if not");
   const lines = [
     "pyro mcp config claude-code",
     "pyro mcp config codex >>~/.codex/config.toml",
     "pyro mcp config opencode --allow-read ~/projects",
+    "pyro mcp config cursor --check",
   ];
   config.addHelpText("after", exampleText(lines));
-  return config.action((host: Host) => actions.mcpConfig(host, ...servedWith(config)));
+  return config.action((host: Host) => {
+    const [profile, access] = servedWith(config);
+    return actions.mcpConfig({ host, profile, access, check: config.opts<{ check?: true }>().check === true });
+  });
 }
 
 function completionCommand(actions: Actions): Command {

@@ -2,7 +2,9 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join, relative, resolve } from "node:path";
 import { test } from "node:test";
 import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
@@ -75,6 +77,57 @@ test("opencode: JSON with the command as one vector", () => {
   assert.deepEqual((pyro.command as string[]).slice(2), ["mcp", "serve"]);
   assert.deepEqual(pyro.environment, { PYRO_HOME: ENVIRONMENT.PYRO_HOME });
   assert.equal(command, null);
+});
+
+test("vscode and cursor: the same entry under each one's own key", () => {
+  const vscode = printed("vscode");
+  const { pyro } = (JSON.parse(vscode.content) as { servers: { pyro: Entry } }).servers;
+  assert.deepEqual(JSON.parse(vscode.command?.[2] ?? ""), { name: "pyro", ...pyro });
+  assert.deepEqual((JSON.parse(printed("cursor").content) as { mcpServers: object }).mcpServers, { pyro });
+  assert.deepEqual([...pyro.args.slice(1)], ["mcp", "serve"]);
+});
+
+test("--check finds what was printed, tells what is another, and says where it looked", async () => {
+  const home = await mkdtemp(join(tmpdir(), "pyro-agents-"));
+  try {
+    const env = { ...ENVIRONMENT, HOME: home };
+    const check = (host: string, ...args: string[]) => {
+      const options = { encoding: "utf8", env, cwd: home } as const;
+      const { stdout, status } = spawnSync(PYRO, ["mcp", "config", host, "--check", "--json", ...args], options);
+      const { state, file } = JSON.parse(stdout) as { state: string; file: string | null };
+      return [status, state, file === null ? null : relative(home, file)];
+    };
+    const files = {
+      "claude-code": ".claude.json",
+      codex: ".codex/config.toml",
+      opencode: ".config/opencode/opencode.json",
+      vscode: ".vscode/mcp.json",
+      cursor: ".cursor/mcp.json",
+    };
+    for (const [host, name] of Object.entries(files)) {
+      assert.deepEqual(check(host), [1, "missing", null]);
+      const file = join(home, name);
+      await mkdir(dirname(file), { recursive: true });
+      const { content, format } = printedWith(env, host);
+      const around =
+        format === "toml" ? `model = "x"\n\n${content}\n[mcp_servers.other]\ncommand = "y"\n` : `// mine\n${content}`;
+      await writeFile(file, around);
+      assert.deepEqual(check(host), [0, "same", name]);
+      assert.deepEqual(check(host, "--profile", "vm-run"), [1, "other", name]);
+      await writeFile(file, format === "toml" ? "[mcp_servers.other]\n" : "{}");
+      assert.deepEqual(check(host), [1, "missing", null]);
+      if (format === "json") {
+        await writeFile(file, "{");
+        assert.deepEqual(check(host), [1, "unreadable", name]);
+      }
+    }
+    // A variable that is not carried any more makes it another server.
+    const { content } = printedWith({ ...env, PYRO_LOG: "debug" }, "codex");
+    await writeFile(join(home, files.codex), content);
+    assert.deepEqual(check("codex"), [1, "other", files.codex]);
+  } finally {
+    await rm(home, { recursive: true, force: true });
+  }
 });
 
 test("for a person: what to paste on stdout, where on stderr, and a command that a shell reads back", () => {
