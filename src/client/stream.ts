@@ -21,6 +21,8 @@ const CANCEL_MS = 5000;
 const SENDING_ENDS_MS = 2000;
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 2000;
+/** How long a connection that follows a broken one waits for an answer before it sends files again. */
+const LISTEN_MS = 250;
 /** What a client names before the daemon does, so that it can ask for the same again: by what, and where it is said. */
 const CHOSEN: { readonly [N in OperationName]?: readonly [() => string, "vm_id" | "request_id"] } = {
   run: [newVmId, "vm_id"],
@@ -249,6 +251,8 @@ class OperationStream<N extends OperationName> implements Stream<N> {
     const { upload } = this.#options;
     if (upload === undefined) return;
     try {
+      // A refusal that came while more was being sent may have been lost with the connection: this time it is heard.
+      if (this.#breaks > 0) await sleep(LISTEN_MS, undefined, { signal: over });
       await sendUpload(upload, session, over);
     } catch (reason) {
       if (over.aborted) return;

@@ -10,7 +10,7 @@ import { openStream } from "../../../src/client/stream.ts";
 import { withUpload } from "../../../src/client/upload.ts";
 import { PyroError } from "../../../src/errors/error.ts";
 import { REQUEST_ID_PATTERN, WORKSPACE_ID_PATTERN } from "../../../src/wire/ids.ts";
-import { type RequestHead, ToClient, ToDaemon } from "../../../src/wire/protocol.ts";
+import { type Frame, type RequestHead, ToClient, ToDaemon } from "../../../src/wire/protocol.ts";
 import { Conversation, listen, temporaryHome } from "./fake-daemon.ts";
 
 const PUSH = { workspace_id: "w", source_path: "/x" };
@@ -286,4 +286,28 @@ test("who decides on paths is asked before a path is looked at, and what it retu
   assert.ok(bytes.includes("\0named\0") && !bytes.includes("\0real\0") && !bytes.includes("other"));
   assert.ok(bytes.includes(await readFile(join(cwd, "real"))));
   assert.deepEqual(asked, [join(cwd, "missing"), join(cwd, "named")]);
+});
+
+test("a refusal that was lost because more was being sent is heard on the next connection", async () => {
+  await using home = await temporaryHome();
+  let connections = 0;
+  let sent = 0;
+  await using _fake = await listen(home.where, async (request, response) => {
+    connections++;
+    const talk = await Conversation.open(request, response);
+    if (connections === 1) {
+      // As when a daemon that has answered closes what is still being written to.
+      await talk.next();
+      return talk.drop();
+    }
+    const count = (frame: Frame | undefined) => {
+      if (frame?.type === ToDaemon.Stdin) sent++;
+    };
+    talk.next().then(count, () => {});
+    await sleep(50);
+    talk.json(ToClient.Error, { code: "PATH_OUTSIDE", message: "Outside." });
+  });
+  const stream = openStream(home.where, "workspace.sync_push", PUSH, { upload: sourceOf() });
+  await assert.rejects(stream.result, (thrown) => thrown instanceof PyroError && thrown.code === "PATH_OUTSIDE");
+  assert.deepEqual([connections, sent], [2, 0]);
 });
