@@ -28,6 +28,9 @@ export type GuestCalls = Client<typeof GuestService>;
 interface Connected {
   readonly session: RpcSession;
   readonly calls: GuestCalls;
+  /** How many await output over it: while there are any the guest is pinged, once for all of them. */
+  readers: number;
+  ping: NodeJS.Timeout | undefined;
 }
 
 export interface GuestCallOptions {
@@ -87,14 +90,12 @@ export class GuestClient {
     let cursor = from;
     let failingSince: number | undefined;
     for (;;) {
-      if (this.#held !== undefined) {
-        await orAborted(this.#held.over.promise, AbortSignal.any([signal, this.#closed.signal]));
-        failingSince = undefined;
-      }
+      if (this.isHeld) failingSince = undefined;
+      await this.untilMoving(signal);
       const connected = await this.#reconnect(signal);
       if (connected === undefined) continue;
       const opened = Date.now();
-      const ping = setInterval(() => void this.#ping(connected), PING_INTERVAL_MS);
+      this.#watch(connected);
       try {
         for await (const response of connected.calls.readOutput({ processId, cursor }, { signal })) {
           failingSince = undefined;
@@ -109,7 +110,7 @@ export class GuestClient {
         if (this.#closed.signal.aborted) throw this.#closed.signal.reason;
         if (error instanceof PyroError || !isLinkFailure(error)) throw error;
       } finally {
-        clearInterval(ping);
+        unwatch(connected);
       }
       this.#drop(connected);
       // A guest over which no stream ever tells anything is not there, however often it takes a new one.
@@ -126,6 +127,17 @@ export class GuestClient {
    */
   hold(reason: PyroError): void {
     this.#held ??= { reason, over: Promise.withResolvers() };
+  }
+
+  get isHeld(): boolean {
+    return this.#held !== undefined;
+  }
+
+  /** Resolves when the guest is not known to stand still. Rejects with the signal's reason, or that of a close. */
+  async untilMoving(signal: AbortSignal): Promise<void> {
+    while (this.#held !== undefined) {
+      await orAborted(this.#held.over.promise, AbortSignal.any([signal, this.#closed.signal]));
+    }
   }
 
   #refuseHeld(): void {
@@ -147,6 +159,12 @@ export class GuestClient {
       ({ session }) => session.close(),
       () => {},
     );
+  }
+
+  /** Somebody awaits output over it, until `unwatch`. */
+  #watch(connected: Connected): void {
+    connected.readers++;
+    connected.ping ??= setInterval(() => void this.#ping(connected), PING_INTERVAL_MS);
   }
 
   async #ping(connected: Connected): Promise<void> {
@@ -190,7 +208,8 @@ export class GuestClient {
   async #start(): Promise<Connected> {
     const stream = await this.#openSession();
     const session = new RpcSession(stream);
-    const connected = { session, calls: createClient(GuestService, session.transport) };
+    const calls = createClient(GuestService, session.transport);
+    const connected: Connected = { session, calls, readers: 0, ping: undefined };
     session.closed.then(() => this.#drop(connected));
     return connected;
   }
@@ -223,6 +242,13 @@ export class GuestClient {
     );
     connected.session.close();
   }
+}
+
+function unwatch(connected: Connected): void {
+  connected.readers--;
+  if (connected.readers > 0) return;
+  clearInterval(connected.ping);
+  connected.ping = undefined;
 }
 
 /** The link's failures, as against the guest's answers: those came over the wire whole. */
