@@ -1,6 +1,7 @@
 // Serves one connection of a command in a workspace: the start of a stopped workspace, then what any connection does for
 // its process. The command belongs to the workspace: it goes on when its client has gone, and a client that comes back
 // with the same request id takes it up.
+import { orAborted } from "../abort/or-aborted.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { Command } from "../engine/workspace/command.ts";
 import { PyroError } from "../errors/error.ts";
@@ -12,6 +13,8 @@ import type { Reply, Requests } from "./stream.ts";
 
 /** How much longer than its wait a caller waits for a start, so that a failure of it is told, ms. */
 const START_GRACE_MS = 15_000;
+/** How long a cancel waits for the end of what it kills; a client waits a little longer for its answer, ms. */
+const CANCEL_MS = 3000;
 
 export async function serveExec(
   engine: Engine,
@@ -51,10 +54,21 @@ export async function serveExec(
     else await reply.json(ToClient.Output, result(0n));
   } catch (thrown) {
     if (gone.aborted) return;
-    throw cancelled.signal.aborted ? cancelled.signal.reason : thrown;
+    if (!cancelled.signal.aborted) throw thrown;
+    throw await whenDead(command, cancelled.signal.reason as PyroError);
   } finally {
     unlisten();
   }
+}
+
+/** A cancel is answered when nothing runs any more, or says that something does. */
+async function whenDead(command: Command, reason: PyroError): Promise<PyroError> {
+  await orAborted(command.finished, AbortSignal.timeout(CANCEL_MS)).catch(() => {});
+  if (command.over || !command.begun) return reason;
+  const { code, message, hint } = reason;
+  const { processId } = command;
+  const still = `${message} ${processId} is still being killed: the guest has not answered yet.`;
+  return new PyroError(code, still, { hint, details: { ...reason.details, process_id: processId } });
 }
 
 /** False when it is still being started though the wait is long over: it will be, or `ended` says why not. */

@@ -4,9 +4,8 @@ import { access, mkdir, rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { orAborted } from "../../abort/or-aborted.ts";
 import { PyroError } from "../../errors/error.ts";
-import { SIGKILL } from "../../operations/signals.ts";
 import type { EventOf } from "../../operations/table.ts";
-import { HostProcess, type ProcessEnd, StartRefused } from "../process.ts";
+import { endInGuest, HostProcess, type ProcessEnd, StartRefused } from "../process.ts";
 import { within } from "../process-spec.ts";
 import type { ProcessFacts } from "../result.ts";
 import { Spool } from "../spool.ts";
@@ -18,6 +17,8 @@ import { type CommandRecord, unknownRecord, untilWritten, writeCommand } from ".
 export const WRITE_MS = 30_000;
 /** How long after the connection to its guest was closed a command waits to be told why, ms. */
 const REASON_MS = 5000;
+/** How long a command that has ended is not settled for the sake of a guest that does not forget it, ms. */
+const FORGET_MS = 30_000;
 /** Between tries to write output that the host had no room for, ms. */
 const ROOM_MS = 1000;
 
@@ -67,6 +68,7 @@ export class Command {
   #spool: Spool | undefined;
   #entered: Entered | undefined;
   #process: HostProcess | undefined;
+  #killing = false;
 
   private constructor(
     host: CommandHost,
@@ -213,7 +215,14 @@ export class Command {
 
   /** Stops copying and lets go of its files: it runs on in the guest, for another daemon to take up. */
   async release(): Promise<void> {
-    await this.#close(new PyroError("CANCELLED", "The daemon is stopping."));
+    const { workspaceId } = this.#host;
+    if (!this.#ready) {
+      return await this.#close(new PyroError("CANCELLED", "The daemon is stopping; the command was not started."));
+    }
+    const message = `The daemon is stopping; the command goes on in ${workspaceId} as ${this.processId}.`;
+    const hint = `\`pyro workspace process read ${workspaceId} ${this.processId}\` shows what it prints.`;
+    const details = { workspace_id: workspaceId, process_id: this.processId };
+    await this.#close(new PyroError("CANCELLED", message, { hint, details }));
   }
 
   /** Its workspace is deleted: resolves when nothing writes into its directory any more. */
@@ -235,9 +244,11 @@ export class Command {
     this.#process?.abandon(reason);
   }
 
+  /** As soon as the guest answers, unless the microVM or this daemon goes before. */
   #kill(): void {
-    // Of a guest that does not answer it is found out elsewhere.
-    this.#process?.signal(SIGKILL).catch(() => {});
+    if (this.#process === undefined || this.#killing) return;
+    this.#killing = true;
+    endInGuest(this.#inside().guest, this.processId, this.#leaving.signal, { remove: false }).catch(() => {});
   }
 
   async #begin(): Promise<HostProcess> {
@@ -307,16 +318,27 @@ export class Command {
 
   /** The start is waited for also when it is cancelled meanwhile: what may run must be known, to be ended. */
   async #start(): Promise<HostProcess> {
-    const { process: spec } = this.#record;
-    const process = await HostProcess.start(this.#inside().guest, spec, this.spool, {
-      signal: this.#leaving.signal,
-      untilRoom: (signal) => this.#untilRoom(signal),
-    });
+    const process = await this.#startProcess();
     this.#process = process;
     this.#record = { ...this.#record, started_at: process.startedAt };
     if (this.#leaving.signal.aborted) process.abandon(this.#leaving.signal.reason as PyroError);
     else if (this.#cancelling.signal.aborted) this.#kill();
     return process;
+  }
+
+  async #startProcess(): Promise<HostProcess> {
+    const { guest } = this.#inside();
+    const { signal } = this.#leaving;
+    const options = { signal, untilRoom: (until: AbortSignal) => this.#untilRoom(until) };
+    for (;;) {
+      // One that runs already is not lost because its guest stands still for want of room.
+      if (this.#adopted) await guest.untilMoving(signal);
+      try {
+        return await HostProcess.start(guest, this.#record.process, this.spool, options);
+      } catch (error) {
+        if (!this.#adopted || !guest.isHeld) throw error;
+      }
+    }
   }
 
   async #follow(): Promise<ProcessEnd> {
@@ -377,11 +399,21 @@ export class Command {
         if (lost !== null && lost.code !== "MICROVM_LOST") this.#kill();
         await this.#saveEnd();
         // Only now: one that is not recorded is asked of the guest again by the next daemon.
-        if (lost === null && !this.#closing.signal.aborted) await this.#process?.remove().catch(() => {});
+        if (lost?.code !== "MICROVM_LOST") await this.#removeFromGuest(lost === null);
       }
     } finally {
       this.#entered?.leave();
     }
+  }
+
+  /** Also one whose start was never answered: it may run. Never rejects. */
+  async #removeFromGuest(wait: boolean): Promise<void> {
+    const { signal } = this.#leaving;
+    if (this.#entered === undefined || signal.aborted) return;
+    const removed = endInGuest(this.#entered.guest, this.processId, signal);
+    removed.catch(() => {});
+    // Whoever does not answer is not waited for: it is done when it does.
+    if (wait) await orAborted(removed, AbortSignal.any([signal, AbortSignal.timeout(FORGET_MS)])).catch(() => {});
   }
 
   async #saveEnd(): Promise<void> {

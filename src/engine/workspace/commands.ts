@@ -2,7 +2,9 @@
 // Those that run are in memory; of those that have ended only their order is, and the rest is read when it is asked for.
 import { orAborted } from "../../abort/or-aborted.ts";
 import { PyroError } from "../../errors/error.ts";
+import type { GuestClient } from "../../guest/client.ts";
 import type { OutputOf, ParsedInputOf } from "../../operations/table.ts";
+import { endInGuest } from "../process.ts";
 import { specOf } from "../process-spec.ts";
 import { DEFAULT_RESULT_BYTES, factsOf, type ProcessFacts, parseCursor, withOutput, withoutOutput } from "../result.ts";
 import { Command, type CommandEvents } from "./command.ts";
@@ -16,6 +18,8 @@ const ANSWER_BYTES = 900_000;
 const WORDS_BYTES = 64 << 10;
 /** How much longer than asked a read may take: an exit follows its output within this, ms. */
 const READ_GRACE_MS = 500;
+/** How long a guest may take to say what it has, ms. */
+const SWEEP_MS = 60_000;
 
 type Entry = OutputOf<"workspace.logs">["entries"][number];
 
@@ -88,6 +92,22 @@ export class Commands {
     }
     this.#unfinished = [];
     await Promise.all(lost);
+  }
+
+  /**
+   * Ends and forgets what a guest that was taken up still has of commands that are over here: their daemon was killed
+   * before it came to that, or the guest did not answer it. To be called after `adopt`. Rejects as endInGuest does.
+   */
+  async sweep(guest: GuestClient, signal: AbortSignal): Promise<void> {
+    const highest = this.#highest;
+    await guest.untilMoving(signal);
+    const options = { timeoutMs: SWEEP_MS, signal };
+    const { processes } = await guest.call((calls, call) => calls.listProcesses({}, call), options);
+    for (const { processId } of processes) {
+      const sequence = sequenceOf(processId);
+      if (sequence === undefined || sequence > highest || this.#live.has(sequence)) continue;
+      await endInGuest(guest, processId, signal);
+    }
   }
 
   /**

@@ -172,6 +172,26 @@ test("a cancel kills the tree and says so; one that comes while the workspace st
   assert.equal(commands.count, 1);
 });
 
+test("a cancel is answered when the command is dead, or says that it is not yet", async () => {
+  const connection = new Connection();
+  const served = exec(connection);
+  await until(() => guest.starts.length === 1);
+  guest.hold();
+  connection.send(ToDaemon.Control, { type: "cancel" });
+  await sleep(50);
+  assert.equal(commands.running, 1);
+  setTimeout(() => guest.unhold(), 50);
+  await assert.rejects(served, { code: "CANCELLED", message: "The command was cancelled." });
+  assert.equal(commands.running, 0);
+
+  const stuck = new Connection();
+  const waiting = exec(stuck);
+  await until(() => guest.starts.length === 2);
+  guest.hold();
+  stuck.send(ToDaemon.Control, { type: "cancel" });
+  await assert.rejects(waiting, { code: "CANCELLED", message: /proc_2 is still being killed/ });
+});
+
 test("detached and bounded waits are answered with what runs, whose stdin stays open for others", async () => {
   const detached = new Connection();
   await exec(detached, { detach: true }, { stdin_closed: true });

@@ -618,3 +618,84 @@ test("thousands that have ended are opened without reading each", async () => {
   assert.equal(next.count, 3000);
   assert.equal(begin(next, ["y"]).sequence, 3001);
 });
+
+test("a start that was never answered is ended in the guest when that answers again, and frees the workspace at once", async () => {
+  const commands = await opened();
+  guest.onStart = async () => {
+    guest.hold();
+    throw new PyroError("GUEST_UNRESPONSIVE", "The guest did not answer within 30 s.");
+  };
+  const command = begin(commands, ["x"]);
+  await assert.rejects(command.ended, withCode("GUEST_UNRESPONSIVE"));
+  await command.settled;
+  assert.equal(host.left, 1);
+  const process = guest.process("proc_1");
+  assert.equal(process.exited, undefined);
+  guest.unhold();
+  await until(() => guest.removed.length === 1);
+  assert.deepEqual(process.signals, [{ signal: 9, wholeTree: true }]);
+});
+
+test("a kill that a guest does not take at once is sent when it moves again", async () => {
+  const commands = await opened();
+  const command = begin(commands, ["x"]);
+  await command.started;
+  guest.hold();
+  command.cancel(new PyroError("CANCELLED", "no more"));
+  await sleep(20);
+  assert.equal(command.over, false);
+  guest.unhold();
+  assert.equal((await command.ended).signal, "SIGKILL");
+});
+
+test("a command in a microVM that stands still is taken up when that goes on, not lost", async () => {
+  const first = await opened();
+  await begin(first, ["x"]).started;
+  await first.release();
+  forget();
+  guest.hold();
+  const commands = await opened();
+  await sleep(20);
+  const command = await commands.get("proc_1");
+  assert.equal(command.over, false);
+  guest.unhold();
+  guest.process("proc_1").exit(5);
+  assert.equal((await command.ended).exitCode, 5);
+});
+
+test("what a killed daemon left in the guest of commands that are over is ended and forgotten; the rest is not touched", async () => {
+  const first = await opened();
+  for (const word of ["ended", "lost", "runs"]) await begin(first, [word]).started;
+  await first.release();
+  forget();
+  const directoryOf = (sequence: number) => join(directory, String(sequence).padStart(8, "0"));
+  const change = async (sequence: number, fields: object) => {
+    const path = join(directoryOf(sequence), "command.json");
+    await writeFile(path, JSON.stringify({ ...JSON.parse(await readFile(path, "utf8")), ...fields }));
+  };
+  const at = new Date().toISOString();
+  const end = { exitCode: 0, signal: null, timedOut: false, outOfMemory: false, endedAt: at };
+  await change(1, { stage: "ended", end, output_end: "0" });
+  await change(2, { stage: "lost", lost: { code: "GUEST_UNRESPONSIVE", message: "gone", at }, output_end: "0" });
+  guest.process("proc_1").exit(0);
+  const lost = guest.process("proc_2");
+  const commands = await opened();
+  await commands.sweep(guest.client, never);
+  assert.deepEqual(guest.removed, ["proc_1", "proc_2"]);
+  assert.deepEqual(lost.signals, [{ signal: 9, wholeTree: true }]);
+  assert.deepEqual([...guest.processes.keys()], ["proc_3"]);
+  assert.equal(guest.process("proc_3").exited, undefined);
+});
+
+test("a daemon that stops says that the command goes on, and under which id", async () => {
+  const commands = await opened();
+  const command = begin(commands, ["x"]);
+  await command.started;
+  await commands.release();
+  await assert.rejects(command.ended, (error: PyroError) => {
+    assert.equal(error.code, "CANCELLED");
+    assert.match(error.message, /goes on in ws_aaaaaaaaaa as proc_1/);
+    assert.match(error.hint, /process read ws_aaaaaaaaaa proc_1/);
+    return error.details.process_id === "proc_1";
+  });
+});

@@ -66,6 +66,8 @@ export class FakeGuest {
   immediate = false;
   readonly #lost = Promise.withResolvers<never>();
   #change = Promise.withResolvers<void>();
+  #held: PyroError | undefined;
+  #moving = Promise.withResolvers<void>();
 
   constructor() {
     this.#lost.promise.catch(() => {});
@@ -74,6 +76,17 @@ export class FakeGuest {
   changed(): void {
     this.#change.resolve();
     this.#change = Promise.withResolvers();
+  }
+
+  /** It stands still until `unhold`, and calls are refused. */
+  hold(): void {
+    this.#held = new PyroError("HOST_DISK_FULL", "The host had no room.");
+  }
+
+  unhold(): void {
+    this.#held = undefined;
+    this.#moving.resolve();
+    this.#moving = Promise.withResolvers();
   }
 
   lose(): void {
@@ -87,12 +100,24 @@ export class FakeGuest {
   }
 
   get client(): GuestClient {
+    const isHeld = () => this.#held !== undefined;
     return {
-      call: (method: (calls: unknown, options: { signal: AbortSignal }) => Promise<unknown>, options: CallOptions) =>
-        this.#bounded(
+      get isHeld() {
+        return isHeld();
+      },
+      untilMoving: async (signal: AbortSignal) => {
+        while (this.#held !== undefined) await this.#bounded(this.#moving.promise, signal);
+      },
+      call: async (
+        method: (calls: unknown, options: { signal: AbortSignal }) => Promise<unknown>,
+        options: CallOptions,
+      ) => {
+        if (this.#held !== undefined) throw this.#held;
+        return await this.#bounded(
           method(this.#calls(), { signal: options.signal ?? new AbortController().signal }),
           options.signal,
-        ),
+        );
+      },
       readOutput: (id: string, from: bigint, signal: AbortSignal) => this.#read(id, from, signal),
     } as unknown as GuestClient;
   }
@@ -141,8 +166,15 @@ export class FakeGuest {
         if (request.wholeTree) process.exit(137, 9);
         return { delivered: true };
       },
+      listProcesses: async () => ({
+        processes: [...this.processes].map(([processId, process]) => ({ processId, ...process.state })),
+      }),
       removeProcess: async ({ processId }: { processId: string }) => {
-        this.process(processId);
+        const process = this.processes.get(processId);
+        if (process === undefined && this.removed.includes(processId)) return {};
+        if (this.process(processId).exited === undefined) {
+          throw new ConnectError(`process ${processId} is still running`, Code.FailedPrecondition);
+        }
         this.processes.delete(processId);
         this.removed.push(processId);
         return {};
