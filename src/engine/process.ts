@@ -2,7 +2,6 @@
 // runs, its end recorded. Commands, and later shells and services, are uses of it.
 
 import { randomUUID } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { PyroError } from "../errors/error.ts";
 import type { Process as GuestProcess } from "../gen/pyro/guest/v1/guest_pb.js";
@@ -22,9 +21,6 @@ const MAX_WRITE_BYTES = 256 << 10;
 const MAX_CURSOR = BigInt(Number.MAX_SAFE_INTEGER);
 /** Longest reason that is believed of a guest, characters. */
 const MAX_REASON = 1000;
-/** Between tries to have a guest end a process, ms. */
-const FIRST_PAUSE_MS = 50;
-const LONGEST_PAUSE_MS = 5000;
 
 export interface ProcessEnd {
   readonly exitCode: number;
@@ -239,46 +235,6 @@ export class HostProcess {
     );
     timer.unref();
     return timer;
-  }
-}
-
-/**
- * Has the guest end a process and all it started, if it runs, and forget it: that frees what its output takes there.
- * Tried for as long as it takes a guest that does not answer, or that stands still, to do so again. Rejects when the
- * microVM is gone, and with the signal's reason.
- */
-export async function endInGuest(
-  guest: GuestClient,
-  processId: string,
-  signal: AbortSignal,
-  options: { readonly remove: boolean } = { remove: true },
-): Promise<void> {
-  const call = { timeoutMs: CALL_MS, signal };
-  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
-    try {
-      await guest.untilMoving(signal);
-      if (options.remove && (await isForgotten(guest, processId, call))) return;
-      const kill = { processId, signal: SIGKILL, wholeTree: true, requestId: randomUUID() };
-      await guest.call((calls, how) => calls.signalProcess(kill, how), call);
-      if (!options.remove) return;
-    } catch (error) {
-      signal.throwIfAborted();
-      if (error instanceof ConnectError && error.code === Code.NotFound) return;
-      const { code } = PyroError.from(error);
-      if (code === "MICROVM_LOST" || code === "CANCELLED") throw error;
-    }
-    await sleep(pause, undefined, { signal, ref: false });
-  }
-}
-
-/** False when it still runs. Errors: those of the guest client. */
-async function isForgotten(guest: GuestClient, processId: string, call: GuestCallOptions): Promise<boolean> {
-  try {
-    await guest.call((calls, how) => calls.removeProcess({ processId }, how), call);
-    return true;
-  } catch (error) {
-    if (error instanceof ConnectError && error.code === Code.FailedPrecondition) return false;
-    throw error;
   }
 }
 

@@ -3,6 +3,7 @@ import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ErrorCode } from "../../errors/codes.ts";
+import { PyroError } from "../../errors/error.ts";
 import { readRecord, writeRecord } from "../../host/records.ts";
 import { WORKSPACE_PATH } from "../../operations/fields.ts";
 import type { ProcessEnd } from "../process.ts";
@@ -112,6 +113,12 @@ export async function unreadable(directory: string, sequence: number, message: s
   const at = (found?.mtime ?? new Date(0)).toISOString();
   const lost = { code: "HOST_IO_FAILED", message: `${message} (${basename(directory)}/${NAME})`, at } as const;
   return { ...unknownRecord(sequence), stage: "lost", begun_at: at, lost };
+}
+
+/** How a command that is over has ended. Errors: why that is not known. */
+export function knownEnd({ end, lost }: CommandRecord): ProcessEnd {
+  if (end !== null) return end;
+  throw new PyroError(lost?.code ?? "INTERNAL", lost?.message ?? "A command that is over has no end.");
 }
 
 /** Of a command of which only the number is known. */

@@ -5,13 +5,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { orAborted } from "../../abort/or-aborted.ts";
 import { PyroError } from "../../errors/error.ts";
 import type { EventOf } from "../../operations/table.ts";
-import { endInGuest, HostProcess, type ProcessEnd, StartRefused } from "../process.ts";
+import { HostProcess, type ProcessEnd, StartRefused } from "../process.ts";
 import { within } from "../process-spec.ts";
 import type { ProcessFacts } from "../result.ts";
 import { Spool } from "../spool.ts";
+import { endInGuest, endWithin, gone, stopping } from "./command-end.ts";
 import type { CommandHost, Entered } from "./command-host.ts";
 import { CommandInput, type Put } from "./command-input.ts";
-import { type CommandRecord, unknownRecord, untilWritten, writeCommand } from "./command-record.ts";
+import { type CommandRecord, knownEnd, unknownRecord, untilWritten, writeCommand } from "./command-record.ts";
 
 /** How long a process may take to read what is written to it, ms. */
 export const WRITE_MS = 30_000;
@@ -215,14 +216,7 @@ export class Command {
 
   /** Stops copying and lets go of its files: it runs on in the guest, for another daemon to take up. */
   async release(): Promise<void> {
-    const { workspaceId } = this.#host;
-    if (!this.#ready) {
-      return await this.#close(new PyroError("CANCELLED", "The daemon is stopping; the command was not started."));
-    }
-    const message = `The daemon is stopping; the command goes on in ${workspaceId} as ${this.processId}.`;
-    const hint = `\`pyro workspace process read ${workspaceId} ${this.processId}\` shows what it prints.`;
-    const details = { workspace_id: workspaceId, process_id: this.processId };
-    await this.#close(new PyroError("CANCELLED", message, { hint, details }));
+    await this.#close(stopping(this.#host.workspaceId, this.#ready ? this.processId : undefined));
   }
 
   /** Its workspace is deleted: resolves when nothing writes into its directory any more. */
@@ -344,7 +338,7 @@ export class Command {
   async #follow(): Promise<ProcessEnd> {
     try {
       const process = await this.started;
-      if (process === undefined) return this.#knownEnd();
+      if (process === undefined) return knownEnd(this.#record);
       const end = await process.ended;
       this.#isOver({ stage: "ended", end });
       return end;
@@ -364,12 +358,6 @@ export class Command {
     const { signal } = this.#leaving;
     if (!signal.aborted) await sleep(REASON_MS, undefined, { signal, ref: false }).catch(() => {});
     return signal.aborted ? (signal.reason as PyroError) : error;
-  }
-
-  #knownEnd(): ProcessEnd {
-    const { end, lost } = this.#record;
-    if (end !== null) return end;
-    throw new PyroError(lost?.code ?? "INTERNAL", lost?.message ?? "A command that is over has no end.");
   }
 
   /** What was never asked of a guest, or refused by it, never was. Else nobody can say what became of it. */
@@ -399,21 +387,15 @@ export class Command {
         if (lost !== null && lost.code !== "MICROVM_LOST") this.#kill();
         await this.#saveEnd();
         // Only now: one that is not recorded is asked of the guest again by the next daemon.
-        if (lost?.code !== "MICROVM_LOST") await this.#removeFromGuest(lost === null);
+        if (lost?.code !== "MICROVM_LOST" && this.#entered !== undefined) {
+          // One whose start was never answered may run: it is ended when the guest answers, and nobody waits for that.
+          const most = lost === null ? FORGET_MS : 0;
+          await endWithin(most, this.#entered.guest, this.processId, this.#leaving.signal);
+        }
       }
     } finally {
       this.#entered?.leave();
     }
-  }
-
-  /** Also one whose start was never answered: it may run. Never rejects. */
-  async #removeFromGuest(wait: boolean): Promise<void> {
-    const { signal } = this.#leaving;
-    if (this.#entered === undefined || signal.aborted) return;
-    const removed = endInGuest(this.#entered.guest, this.processId, signal);
-    removed.catch(() => {});
-    // Whoever does not answer is not waited for: it is done when it does.
-    if (wait) await orAborted(removed, AbortSignal.any([signal, AbortSignal.timeout(FORGET_MS)])).catch(() => {});
   }
 
   async #saveEnd(): Promise<void> {
@@ -433,8 +415,4 @@ export class Command {
     this.#record = { ...this.#record, written_bytes: written };
     if (!this.over) await this.#save().catch(() => {});
   }
-}
-
-function gone(): PyroError {
-  return new PyroError("MICROVM_LOST", "The microVM ended while no daemon was there.");
 }

@@ -4,10 +4,10 @@ import { orAborted } from "../../abort/or-aborted.ts";
 import { PyroError } from "../../errors/error.ts";
 import type { GuestClient } from "../../guest/client.ts";
 import type { OutputOf, ParsedInputOf } from "../../operations/table.ts";
-import { endInGuest } from "../process.ts";
 import { specOf } from "../process-spec.ts";
 import { DEFAULT_RESULT_BYTES, factsOf, type ProcessFacts, parseCursor, withOutput, withoutOutput } from "../result.ts";
 import { Command, type CommandEvents } from "./command.ts";
+import { sweep } from "./command-end.ts";
 import { CommandHistory } from "./command-history.ts";
 import type { CommandHost } from "./command-host.ts";
 import { type CommandRecord, newRecord, processIdOf, sequenceOf } from "./command-record.ts";
@@ -18,8 +18,6 @@ const ANSWER_BYTES = 900_000;
 const WORDS_BYTES = 64 << 10;
 /** How much longer than asked a read may take: an exit follows its output within this, ms. */
 const READ_GRACE_MS = 500;
-/** How long a guest may take to say what it has, ms. */
-const SWEEP_MS = 60_000;
 
 type Entry = OutputOf<"workspace.logs">["entries"][number];
 
@@ -100,14 +98,7 @@ export class Commands {
    */
   async sweep(guest: GuestClient, signal: AbortSignal): Promise<void> {
     const highest = this.#highest;
-    await guest.untilMoving(signal);
-    const options = { timeoutMs: SWEEP_MS, signal };
-    const { processes } = await guest.call((calls, call) => calls.listProcesses({}, call), options);
-    for (const { processId } of processes) {
-      const sequence = sequenceOf(processId);
-      if (sequence === undefined || sequence > highest || this.#live.has(sequence)) continue;
-      await endInGuest(guest, processId, signal);
-    }
+    await sweep(guest, (sequence) => sequence <= highest && !this.#live.has(sequence), signal);
   }
 
   /**
