@@ -42,6 +42,7 @@ export async function hostChecks(paths: Paths, unconfined: boolean, signal: Abor
     daemon(),
     system(),
     ...PROGRAMS.map((program) => checkProgram(program, signal)),
+    tar(signal),
     confinement(unconfined, signal),
     subordinateIds(),
     packageSources(),
@@ -89,6 +90,19 @@ async function checkProgram(program: Program, signal: AbortSignal): Promise<Chec
     return warning(name, message, `pyro is tested with ${tried.join(".")}; should microVMs not start, install that`);
   }
   return ok(name, message);
+}
+
+/** Only a directory takes it: all else works without. Exported for its test. */
+export async function tar(signal: AbortSignal, path?: string): Promise<Check> {
+  const name = "tar";
+  const fix = "install GNU tar (Debian and Ubuntu: apt-get install tar)";
+  const without = "directories cannot be sent to a workspace, archives and single files can";
+  const found = path ?? (await findProgram("tar"));
+  if (found === undefined) return warning(name, `not found: ${without}`, fix);
+  const { stdout } = await runProgram(found, ["--version"], { deadlineMs: VERSION_MS, aptPackage: "tar", signal });
+  const version = /^tar \(GNU tar\) (\S+)/.exec(stdout)?.[1];
+  if (version === undefined) return warning(name, `${found} is not GNU tar: ${without}`, fix);
+  return ok(name, `${found}, version ${version}`);
 }
 
 async function confinement(unconfined: boolean, signal: AbortSignal): Promise<Check | undefined> {
