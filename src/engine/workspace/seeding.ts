@@ -74,15 +74,23 @@ export async function fixBaseline(
       options,
     );
   await freeze(true);
-  const renew = setInterval(() => void freeze(false).catch(() => {}), RENEW_MS);
+  let renewed: Promise<unknown> = Promise.resolve();
+  const renew = setInterval(() => {
+    renewed = freeze(false).catch(() => {});
+  }, RENEW_MS);
   let wasFrozen = false;
   try {
     await copySparse(diskPath, baselinePath, { signal, durable: true });
   } finally {
     clearInterval(renew);
+    // One that came behind the thaw would freeze it again.
+    await renewed;
     const thawed = vm.guest.call((calls, call) => calls.thawDisk({}, call), { timeoutMs: CALL_MS });
-    ({ wasFrozen } = await thawed.catch(() => ({ wasFrozen: false })));
+    const told = thawed.catch(() => ({ wasFrozen: false }));
+    // Who gave up does not wait for a guest: it thaws by itself, if it is not ended before.
+    if (!signal.aborted) ({ wasFrozen } = await told);
   }
+  signal.throwIfAborted();
   if (!wasFrozen) {
     throw new PyroError("GUEST_UNRESPONSIVE", "The guest did not keep its disk still while it was copied.");
   }
