@@ -6,6 +6,8 @@ import { freeDiskMib } from "../host/resources.ts";
 const LOOK_MS = 5_000;
 /** Below this much free space the microVMs are asked, MiB: much can be written between two looks. */
 const SHORT_MIB = 1024;
+/** At the first look, and at each one of so many, they are asked whatever is free. */
+const ASK_ANYWAY = 12;
 /** With this much free space those that stand still go on, MiB. */
 const ROOM_MIB = 64;
 
@@ -25,6 +27,7 @@ export class DiskWatch {
   readonly #standing = new Set<DiskUser>();
   #timer: NodeJS.Timeout | undefined;
   #looking = false;
+  #looks = 0;
 
   /** `directory` is on the file system of the disks; `users` gives those that may have a microVM. */
   constructor(directory: string, users: () => readonly DiskUser[]) {
@@ -50,7 +53,9 @@ export class DiskWatch {
       for (const user of this.#standing) if (!users.includes(user)) this.#standing.delete(user);
       if (users.length === 0) return;
       const free = await freeDiskMib(this.#directory);
-      if (free < SHORT_MIB) await Promise.all(users.map((user) => this.#check(user)));
+      // What an earlier daemon left may stand still though there is room by now, and so may what ran into a quota.
+      const anyway = this.#looks++ % ASK_ANYWAY === 0;
+      if (anyway || free < SHORT_MIB) await Promise.all(users.map((user) => this.#check(user)));
       if (free >= ROOM_MIB) await Promise.all([...this.#standing].map((user) => this.#goOn(user)));
     } finally {
       this.#looking = false;

@@ -4,6 +4,7 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Code, ConnectError } from "@connectrpc/connect";
+import { orAborted } from "../abort/or-aborted.ts";
 import type { Driver, Drives, Machine, MachineSpec, Template } from "../drivers/driver.ts";
 import { PyroError } from "../errors/error.ts";
 import { GuestClient } from "../guest/client.ts";
@@ -93,13 +94,13 @@ export class MicroVm {
   }
 
   /**
-   * Has it end its processes, make its disks clean and power off; one that does not within a while is ended. Returns when
-   * it is gone.
+   * Has it end its processes, make its disks clean and power off; one that does not within a while, or before the signal
+   * aborts, is ended. Returns when it is gone.
    */
-  async shutdown(): Promise<void> {
+  async shutdown(signal: AbortSignal): Promise<void> {
     try {
-      await this.guest.call((calls, call) => calls.shutdown({}, call), { timeoutMs: SHUTDOWN_MS });
-      await Promise.race([this.machine.ended, sleep(POWER_OFF_MS, undefined, { ref: false })]);
+      await this.guest.call((calls, call) => calls.shutdown({}, call), { timeoutMs: SHUTDOWN_MS, signal });
+      await orAborted(Promise.race([this.machine.ended, sleep(POWER_OFF_MS, undefined, { ref: false })]), signal);
     } catch {
       // It is ended all the same; its disk has a journal.
     }
@@ -109,6 +110,14 @@ export class MicroVm {
   /** Stops its vCPUs; nothing in it notices. */
   async pause(): Promise<void> {
     await this.machine.pause();
+  }
+
+  /** It stood still, and nobody was to ask it anything: it goes on, then it may be asked. Rejects when it cannot. */
+  async goOn(): Promise<void> {
+    await this.machine.resume();
+    this.guest.unhold();
+    // A clock that is behind is put right again by the next look at it.
+    await this.check().catch(() => {});
   }
 
   /** Lets its vCPUs go on, with the clock right before anything asks it. */

@@ -24,13 +24,13 @@ export class Idleness {
 
   /** Now, while somebody uses it. */
   get lastActivity(): Date {
-    return new Date(this.inUse ? Date.now() : this.#lastMs);
+    return new Date(this.inUse ? Date.now() : this.#last());
   }
 
   /** Undefined while it is in use, and for one that never is too long idle. */
   get expiresAt(): Date | undefined {
     if (this.inUse || this.#ttlMs === 0) return undefined;
-    return new Date(this.#lastMs + this.#ttlMs);
+    return new Date(this.#last() + this.#ttlMs);
   }
 
   /** True when it has not been used for too long. */
@@ -67,6 +67,12 @@ export class Idleness {
   unwatch(): void {
     this.#watching = false;
     this.#arm();
+  }
+
+  /** A clock that was set back must not make it last for ever. */
+  #last(): number {
+    this.#lastMs = Math.min(this.#lastMs, Date.now());
+    return this.#lastMs;
   }
 
   #arm(): void {

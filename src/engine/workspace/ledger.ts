@@ -4,6 +4,7 @@ import { type StoredWorkspace, writeWorkspace } from "./record.ts";
 export class Ledger {
   readonly directory: string;
   #record: StoredWorkspace;
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(record: StoredWorkspace, directory: string) {
     this.#record = record;
@@ -16,10 +17,13 @@ export class Ledger {
 
   /** `durable`: it is there after a crash of the host too. On failure nothing has changed. */
   async save(change: Partial<StoredWorkspace>, options: { durable: boolean }): Promise<void> {
-    const record = { ...this.#record, ...change };
-    await writeWorkspace(this.directory, record, options);
-    // What another call wrote meanwhile stays.
-    this.#record = { ...this.#record, ...change };
+    // One after the other: of two at once the file would have the change of one alone.
+    const saved = this.#last.then(async () => {
+      await writeWorkspace(this.directory, { ...this.#record, ...change }, options);
+      this.#record = { ...this.#record, ...change };
+    });
+    this.#last = saved.catch(() => {});
+    await saved;
   }
 
   /** What has happened whether or not it can be written. */

@@ -27,6 +27,8 @@ export interface WorkspaceContext {
 const START_STAGE = "start";
 /** Most of a guest's console in a record, characters. */
 const CONSOLE_TAIL = 4000;
+/** How long a daemon that stops waits for what is being done to a workspace, ms. */
+const RELEASE_MS = 6000;
 
 export class Life {
   readonly idleness: Idleness;
@@ -38,8 +40,10 @@ export class Life {
   readonly #turns = new Turns();
   readonly #listeners = new Set<Progress>();
   #vm: MicroVm | undefined;
+  /** Being shut down. */
+  #stopping: MicroVm | undefined;
   #starting: Promise<void> | undefined;
-  #released = false;
+  readonly #releasing = new AbortController();
 
   /** `onEnded` is called, and awaited, when its microVM is not there any more though nobody deletes it. */
   constructor(
@@ -75,7 +79,7 @@ export class Life {
     try {
       for (;;) {
         this.#deleted.throwIfAborted();
-        if (this.#released) throw new PyroError("CANCELLED", "The daemon is stopping.");
+        this.#releasing.signal.throwIfAborted();
         const { record } = this.#ledger;
         if (record.state === "started" && this.#vm !== undefined) return this.#vm;
         checkStartable(record);
@@ -100,6 +104,7 @@ export class Life {
       const diskPath = layoutOf(this.#ledger.directory).disk;
       const options = { machineId: this.#newMachineId(), diskPath, signal: calls.signal };
       this.#vm = await machines.obtain(prepared, options, calls.progress);
+      calls.signal.throwIfAborted();
       return { vm: this.#vm, prepared };
     } finally {
       begun(prepared);
@@ -110,6 +115,7 @@ export class Life {
   async settle(vm: MicroVm, { driver }: Prepared, change: Partial<StoredWorkspace>): Promise<void> {
     const vmId = vm.machine.vmId;
     try {
+      this.#releasing.signal.throwIfAborted();
       await this.#keep(vmId);
       await this.#ledger.save(
         {
@@ -132,25 +138,30 @@ export class Life {
     this.#attach(vm);
   }
 
-  /** Takes up one that an earlier daemon started, and may have been killed before it kept it. */
-  async takeUp(vm: MicroVm): Promise<void> {
-    await this.#keep(vm.machine.vmId);
+  /** Takes up one that an earlier daemon started and kept. */
+  takeUp(vm: MicroVm): void {
     this.#attach(vm);
   }
 
-  /** In its turn: ends it at once. */
+  /** In its turn: ends it at once. One that could not be ended is still there to be. */
   async kill(): Promise<void> {
     this.idleness.unwatch();
-    const vm = this.#vm;
+    await this.#vm?.kill();
     this.#vm = undefined;
-    await vm?.kill();
   }
 
-  /** Lets go of it and leaves it running. */
-  release(): void {
-    this.#released = true;
+  /**
+   * Lets go of it and leaves it running. One that is being started is given up; one that is being stopped is waited for,
+   * but not for long.
+   */
+  async release(): Promise<void> {
+    this.#releasing.abort(new PyroError("CANCELLED", "The daemon is stopping."));
     this.idleness.unwatch();
     this.#vm?.release();
+    await orAborted(
+      this.inTurn(async () => this.#vm?.release()),
+      AbortSignal.timeout(RELEASE_MS),
+    ).catch(() => this.#stopping?.release());
   }
 
   /** In its turn. */
@@ -159,7 +170,7 @@ export class Life {
     if (record.state === "started" && this.#vm !== undefined) return;
     const { preparation, machines, paths } = this.#context;
     const { image, environment, identity } = record;
-    const signal = this.#deleted;
+    const signal = AbortSignal.any([this.#deleted, this.#releasing.signal]);
     signal.throwIfAborted();
     const progress: Progress = (event) => {
       for (const listener of this.#listeners) listener(event);
@@ -174,9 +185,12 @@ export class Life {
       const diskPath = layoutOf(this.#ledger.directory).disk;
       const options = { machineId: this.#newMachineId(), diskPath, identity, signal };
       this.#vm = await machines.restart(prepared, options, progress);
+      signal.throwIfAborted();
       await this.settle(this.#vm, prepared, {});
     } catch (error) {
       if (!signal.aborted) await this.#noteFailure(error);
+      // Its disk is another's to start from: nothing may go on writing to it.
+      else if (this.#vm !== undefined) await this.kill().catch(() => {});
       throw error;
     } finally {
       prepared?.environment.release();
@@ -186,6 +200,10 @@ export class Life {
 
   #attach(vm: MicroVm): void {
     this.#vm = vm;
+    if (this.#releasing.signal.aborted) {
+      vm.release();
+      return;
+    }
     vm.machine.ended.then((why) => this.#lose(vm, why)).catch(() => {});
     this.idleness.watch();
   }
@@ -197,7 +215,7 @@ export class Life {
 
   /** It ended by itself. */
   async #lose(vm: MicroVm, why: string): Promise<void> {
-    if (this.#vm !== vm || this.#deleted.aborted || this.#released) return;
+    if (this.#vm !== vm || this.#deleted.aborted || this.#releasing.signal.aborted) return;
     this.#vm = undefined;
     this.#ledger.note({ state: "stopped", stop_reason: "lost", machine_id: null });
     this.idleness.unwatch();
@@ -213,17 +231,25 @@ export class Life {
   async #stopIdle(): Promise<void> {
     await this.inTurn(async () => {
       const vm = this.#vm;
-      if (vm === undefined || !this.idleness.isDue || this.#deleted.aborted || this.#released) return;
+      if (vm === undefined || !this.idleness.isDue) return;
+      if (this.#deleted.aborted || this.#releasing.signal.aborted) return;
+      // One that stands still for want of room would lose what it could not write yet: it is looked at again later.
+      if (vm.guest.isHeld) return this.idleness.use()();
       // From here on whoever comes waits for its turn to start it again.
       this.#vm = undefined;
       this.idleness.unwatch();
-      await vm.shutdown();
-      await this.#onEnded("The workspace was stopped.");
       const last_activity_at = this.idleness.lastActivity.toISOString();
-      await this.#ledger.save(
-        { state: "stopped", stop_reason: "idle", machine_id: null, last_activity_at },
-        { durable: true },
-      );
+      this.#stopping = vm;
+      try {
+        await vm.shutdown(this.#deleted);
+      } finally {
+        this.#stopping = undefined;
+      }
+      if (this.#deleted.aborted) return;
+      await this.#onEnded("The workspace was stopped.");
+      // So it is, whether or not the host has room to say so.
+      this.#ledger.note({ state: "stopped", stop_reason: "idle", machine_id: null, last_activity_at });
+      await this.#ledger.save({}, { durable: true });
     });
   }
 

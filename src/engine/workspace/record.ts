@@ -62,6 +62,8 @@ export interface FoundWorkspace {
   readonly directory: string;
   readonly record: StoredWorkspace | undefined;
   readonly unusable: string | undefined;
+  /** Of the image it stands on, as far as that can be read. */
+  readonly imageDigest: string | undefined;
 }
 
 /** Every workspace on disk; what deletions and creations that were killed left is removed. Errors: those of the disk. */
@@ -70,10 +72,11 @@ export async function findWorkspaces(paths: Paths): Promise<FoundWorkspace[]> {
   const found: FoundWorkspace[] = [];
   for (const name of (await readdir(paths.workspaces)).sort()) {
     const directory = join(paths.workspaces, name);
-    if (name.startsWith(DELETED)) await rm(directory, { recursive: true, force: true });
+    // What does not go now is tried again by the next daemon.
+    if (name.startsWith(DELETED)) await rm(directory, { recursive: true, force: true }).catch(() => {});
     if (!WORKSPACE_ID_PATTERN.test(name)) continue;
     const read = await readWorkspace(name, directory);
-    if (read === undefined) await rm(directory, { recursive: true, force: true });
+    if (read === undefined) await rm(directory, { recursive: true, force: true }).catch(() => {});
     else found.push(read);
   }
   return found;
@@ -81,29 +84,32 @@ export async function findWorkspaces(paths: Paths): Promise<FoundWorkspace[]> {
 
 /** Undefined where neither record nor disk was ever made: nobody was told of such a workspace. */
 async function readWorkspace(workspaceId: string, directory: string): Promise<FoundWorkspace | undefined> {
-  const facts = { workspaceId, directory, record: undefined };
+  const facts = { workspaceId, directory, record: undefined, imageDigest: undefined };
   let value: unknown;
   try {
     value = await readRecord<unknown>(layoutOf(directory).record);
   } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-    return { ...facts, unusable: "Its record is damaged." };
+    const why = error instanceof SyntaxError ? "is damaged" : `cannot be read: ${(error as Error).message}`;
+    return { ...facts, unusable: `Its record ${why}.` };
   }
   if (value === undefined) {
     const { disk } = layoutOf(directory);
     const hasDisk = (await lstat(disk).catch(() => undefined)) !== undefined;
     return hasDisk ? { ...facts, unusable: "Its record is missing." } : undefined;
   }
+  const digest: unknown = Object(Object(value).image).digest;
+  const imageDigest = typeof digest === "string" ? digest : undefined;
   const version: unknown = Object(value).schema_version;
   if (typeof version === "number" && version > WORKSPACE_SCHEMA_VERSION) {
     return {
       ...facts,
+      imageDigest,
       unusable: `Its record is of a newer pyro (schema ${version}; this one reads ${WORKSPACE_SCHEMA_VERSION}).`,
     };
   }
   const { data } = storedWorkspace.safeParse(value);
-  if (data?.workspace_id !== workspaceId) return { ...facts, unusable: "Its record is damaged." };
-  return { workspaceId, directory, record: data, unusable: undefined };
+  if (data?.workspace_id !== workspaceId) return { ...facts, imageDigest, unusable: "Its record is damaged." };
+  return { workspaceId, directory, record: data, unusable: undefined, imageDigest };
 }
 
 /** `durable`: it is there after a crash of the host too. */

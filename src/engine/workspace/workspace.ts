@@ -1,5 +1,7 @@
 // One workspace: its record, its microVM, its commands, and what is done to it as a whole.
+import { orAborted } from "../../abort/or-aborted.ts";
 import { adoptMachine } from "../../drivers/adopt.ts";
+import type { Machine } from "../../drivers/driver.ts";
 import { PyroError } from "../../errors/error.ts";
 import type { WorkspaceState } from "../../operations/define.ts";
 import { WORKSPACE_PATH } from "../../operations/fields.ts";
@@ -23,6 +25,9 @@ import {
 } from "./record.ts";
 import { destinationOf, fixBaseline, type Sent, send, type Upload } from "./seeding.ts";
 
+/** How long a daemon that stops waits for a deletion, ms. */
+const DELETE_MS = 6000;
+
 export class Workspace implements CommandHost, DiskUser {
   readonly workspaceId: string;
   readonly commandsDirectory: string;
@@ -34,6 +39,8 @@ export class Workspace implements CommandHost, DiskUser {
   #commands: Commands | undefined;
   #deletion: Promise<void> | undefined;
   #releaseImage = () => {};
+  /** MicroVMs that run for it, of a record that this version cannot use. */
+  readonly #strangers: string[] = [];
 
   private constructor(context: WorkspaceContext, record: StoredWorkspace, directory: string) {
     this.#context = context;
@@ -47,11 +54,17 @@ export class Workspace implements CommandHost, DiskUser {
   /** A new one, on disk, in the state `creating`. */
   static async make(context: WorkspaceContext, record: StoredWorkspace): Promise<Workspace> {
     const directory = await makeWorkspaceDirectory(context.paths, record.workspace_id);
-    const workspace = new Workspace(context, record, directory);
-    await workspace.#ledger.save({}, { durable: false });
-    workspace.#commands = await Commands.open(workspace);
-    await workspace.#commands.adopt(undefined);
-    return workspace;
+    try {
+      const workspace = new Workspace(context, record, directory);
+      await workspace.#ledger.save({}, { durable: false });
+      workspace.#commands = await Commands.open(workspace);
+      await workspace.#commands.adopt(undefined);
+      return workspace;
+    } catch (error) {
+      // Its id would be taken by nobody.
+      await removeWorkspaceDirectory(context.paths, record.workspace_id).catch(() => {});
+      throw error;
+    }
   }
 
   /**
@@ -59,15 +72,32 @@ export class Workspace implements CommandHost, DiskUser {
    * is `failed`.
    */
   static async take(context: WorkspaceContext, found: FoundWorkspace, known: KnownVms): Promise<Workspace> {
-    const { workspaceId, directory, record, unusable } = found;
+    const { directory, record, unusable } = found;
     if (record === undefined) {
-      // A newer daemon may come back to them.
-      for (const [vmId, vm] of known) if (vm.labels.workspace === workspaceId) known.delete(vmId);
-      return new Workspace(context, unreadableRecord(workspaceId, unusable ?? ""), directory);
+      // A newer daemon may come back to its microVM.
+      return Workspace.#unusable(context, found, unusable ?? "", known);
     }
     const workspace = new Workspace(context, record, directory);
     if (record.image !== null) workspace.#releaseImage = context.preparation.hold(record.image.digest);
-    await workspace.#takeUp(known);
+    try {
+      await workspace.#takeUp(known);
+    } catch (error) {
+      // One that is damaged must not keep the daemon from the others.
+      return Workspace.#unusable(context, found, `It cannot be taken up: ${PyroError.from(error).message}`, known);
+    }
+    return workspace;
+  }
+
+  /** One of which only deleting it is possible; its microVM runs on until then. */
+  static #unusable(context: WorkspaceContext, found: FoundWorkspace, why: string, known: KnownVms): Workspace {
+    const { workspaceId, directory, imageDigest } = found;
+    const workspace = new Workspace(context, unreadableRecord(workspaceId, why), directory);
+    if (imageDigest !== undefined) workspace.#releaseImage = context.preparation.hold(imageDigest);
+    for (const [vmId, vm] of known) {
+      if (vm.labels.workspace !== workspaceId) continue;
+      known.delete(vmId);
+      workspace.#strangers.push(vmId);
+    }
     return workspace;
   }
 
@@ -91,9 +121,9 @@ export class Workspace implements CommandHost, DiskUser {
     return this.#ledger.record.failure;
   }
 
-  /** True once somebody has asked for its end. */
+  /** True once somebody has asked for its end, unless that failed. */
   get isDeleted(): boolean {
-    return this.#deleting.signal.aborted;
+    return this.#deletion !== undefined;
   }
 
   /** Its microVM, while one runs. */
@@ -178,26 +208,37 @@ export class Workspace implements CommandHost, DiskUser {
     }
   }
 
-  async update(change: Partial<Pick<StoredWorkspace, "name" | "labels" | "ttl_seconds">>): Promise<void> {
+  /** `change` is asked in its turn: it sees what those before it have made of the record. */
+  async update(change: () => Partial<Pick<StoredWorkspace, "name" | "labels" | "ttl_seconds">>): Promise<void> {
     if (this.#commands === undefined) throw failedError(this.#ledger.record);
     await this.#life.inTurn(async () => {
       this.#deleting.signal.throwIfAborted();
-      await this.#ledger.save(change, { durable: true });
+      await this.#ledger.save(change(), { durable: true });
     });
     this.#life.idleness.setTtl(this.#ledger.record.ttl_seconds);
   }
 
-  /** Ends and removes everything of it, from whatever state. A second call waits for the first. */
+  /**
+   * Ends and removes everything of it, from whatever state. A second call waits for the first; after one that failed it
+   * tries again.
+   */
   async delete(): Promise<void> {
-    this.#deletion ??= this.#delete();
+    this.#deletion ??= this.#delete().catch((error: unknown) => {
+      const failure = { stage: "delete", message: PyroError.from(error).message, console_tail: "" };
+      this.#ledger.note({ state: "failed", stop_reason: null, failure });
+      this.#deletion = undefined;
+      throw error;
+    });
     await this.#deletion;
   }
 
   /** Lets go of it without ending anything: the next daemon takes it up. */
   async release(): Promise<void> {
-    if (this.#commands === undefined || this.isDeleted) return;
+    if (this.#commands === undefined) return;
+    // What is half gone would be there again.
+    if (this.isDeleted) return await orAborted(this.delete(), AbortSignal.timeout(DELETE_MS)).catch(() => {});
     await this.#commands.release();
-    this.#life.release();
+    await this.#life.release();
     const last_activity_at = this.#life.idleness.lastActivity.toISOString();
     // One that is being created is nobody's yet: the next daemon removes what there is of it.
     if (this.state !== "creating") await this.#ledger.save({ last_activity_at }, { durable: false }).catch(() => {});
@@ -225,9 +266,9 @@ export class Workspace implements CommandHost, DiskUser {
   }
 
   async roomAgain(): Promise<void> {
-    const { vm } = this;
-    vm?.guest.unhold();
-    await vm?.resume();
+    await this.vm?.goOn();
+    // What waited is about to be used again.
+    this.#life.idleness.use()();
   }
 
   async #delete(): Promise<void> {
@@ -236,6 +277,9 @@ export class Workspace implements CommandHost, DiskUser {
     await this.#commands?.abandon(gone);
     await this.#life.inTurn(async () => {
       await this.#life.kill();
+      for (const vmId of this.#strangers) {
+        await this.#context.launcher.call((calls, options) => calls.killVm({ vmId }, options));
+      }
       await removeWorkspaceDirectory(this.#context.paths, this.workspaceId);
       this.#releaseImage();
     });
@@ -246,18 +290,39 @@ export class Workspace implements CommandHost, DiskUser {
     if (state === "creating") {
       const message = "The daemon ended while the workspace was being created.";
       const failure = { stage: "create", message, console_tail: "" };
-      await this.#ledger.save({ state: "failed", failure }, { durable: true });
+      await this.#become({ state: "failed", failure });
     }
-    this.#commands = await Commands.open(this);
-    const runs = state === "started" && machineId !== null && known.get(machineId)?.running === true;
-    const machine = runs ? await adoptMachine(this.#context.launcher, machineId) : undefined;
-    if (machine !== undefined) {
-      known.delete(machine.vmId);
-      await this.#life.takeUp(MicroVm.adopt(machine));
-    } else if (state === "started") {
-      await this.#ledger.save({ state: "stopped", stop_reason: "lost", machine_id: null }, { durable: true });
+    const commands = await Commands.open(this);
+    this.#commands = commands;
+    const machine = state === "started" && machineId !== null ? await this.#machineOf(machineId, known) : undefined;
+    if (machine === undefined) {
+      if (state === "started") await this.#become({ state: "stopped", stop_reason: "lost", machine_id: null });
+      return await commands.adopt(undefined);
     }
-    await this.#commands.adopt(machine?.vmId);
+    known.delete(machine.vmId);
+    const vm = MicroVm.adopt(machine);
+    // Before anything is asked of it: one that stands still answers nobody, and has lost nothing.
+    if (await machine.outOfRoom().catch(() => false)) {
+      vm.guest.hold(new PyroError("HOST_DISK_FULL", "The host had no room for what the guest wrote."));
+    }
+    this.#life.takeUp(vm);
+    await commands.adopt(machine.vmId);
+    // What it does not come to now is done when the next daemon takes the microVM up.
+    commands.sweep(vm.guest, this.#deleting.signal).catch(() => {});
+  }
+
+  /** That it is so does not wait for the host to have room for it: the next daemon finds the same. */
+  async #become(change: Partial<StoredWorkspace>): Promise<void> {
+    this.#ledger.note(change);
+    await this.#ledger.save({}, { durable: true }).catch(() => {});
+  }
+
+  /** Undefined when it does not run any more, or is not this one's. */
+  async #machineOf(machineId: string, known: KnownVms): Promise<Machine | undefined> {
+    const vm = known.get(machineId);
+    // It was labelled before it was written down.
+    if (vm?.running !== true || vm.labels.workspace !== this.workspaceId) return undefined;
+    return await adoptMachine(this.#context.launcher, machineId);
   }
 }
 

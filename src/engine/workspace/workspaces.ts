@@ -1,4 +1,5 @@
 // All workspaces of a home: made, found by id or name, listed, changed, removed, and taken up after another daemon.
+import { orAborted } from "../../abort/or-aborted.ts";
 import { PyroError } from "../../errors/error.ts";
 import { nearest } from "../../errors/nearest.ts";
 import type { OutputOf, ParsedInputOf } from "../../operations/table.ts";
@@ -11,6 +12,8 @@ import type { Upload } from "./seeding.ts";
 import { Workspace } from "./workspace.ts";
 
 const MOST_LABELS = 64;
+/** How long a daemon that stops waits for creations to be undone, ms. */
+const CREATIONS_MS = 5000;
 
 export interface CreateRequest {
   /** Chosen by the caller, so that a call that is made again makes one workspace. */
@@ -31,7 +34,7 @@ export class Workspaces {
   readonly #creating = new Map<string, Promise<unknown>>();
   /** Names that creations and updates under way are about to have. */
   readonly #taken = new Set<string>();
-  #closed = false;
+  readonly #stopping = new AbortController();
 
   constructor(context: WorkspaceContext) {
     this.#context = context;
@@ -59,26 +62,31 @@ export class Workspaces {
    */
   async create(request: CreateRequest): Promise<Workspace> {
     const { input, signal } = request;
-    if (this.#closed) throw new PyroError("CANCELLED", "The daemon is stopping.");
     const workspaceId = request.workspaceId ?? newWorkspaceId();
     if (!WORKSPACE_ID_PATTERN.test(workspaceId)) {
       throw new PyroError("INVALID_INPUT", `${workspaceId} cannot be the id of a workspace.`);
     }
     checkLabels(input.labels ?? {});
-    // The connection of a first call may have broken a moment ago.
-    await this.#creating.get(workspaceId)?.catch(() => {});
-    const present = this.#all.get(workspaceId);
-    if (present !== undefined && present.failure?.stage !== "create") return present;
-    await present?.delete();
-    this.#all.delete(workspaceId);
-    signal.throwIfAborted();
-    const creation = this.#withName(input.name, () => this.#make(workspaceId, request));
-    this.#creating.set(workspaceId, creation);
-    try {
-      return await creation;
-    } finally {
-      this.#creating.delete(workspaceId);
+    // The connection of a first call may have broken a moment ago, and others may come back with it.
+    for (let other = this.#creating.get(workspaceId); other !== undefined; other = this.#creating.get(workspaceId)) {
+      await orAborted(
+        other.catch(() => {}),
+        signal,
+      );
     }
+    signal.throwIfAborted();
+    this.#stopping.signal.throwIfAborted();
+    const present = this.#all.get(workspaceId);
+    if (present !== undefined && !present.isDeleted && present.failure?.stage !== "create") return present;
+    // Nothing may come between the look and this.
+    const create = async () => {
+      await present?.delete();
+      this.#all.delete(workspaceId);
+      return await this.#withName(input.name, () => this.#make(workspaceId, request));
+    };
+    const done = create().finally(() => this.#creating.delete(workspaceId));
+    this.#creating.set(workspaceId, done);
+    return await done;
   }
 
   /** Errors: WORKSPACE_NOT_FOUND, with near names. */
@@ -95,12 +103,15 @@ export class Workspaces {
   async list(input: ParsedInputOf<"workspace.list">): Promise<OutputOf<"workspace.list">> {
     const after = input.cursor === undefined ? undefined : parseCursor(input.cursor);
     const wanted = Object.entries(input.labels ?? {});
-    const all = [...this.#all.values()].filter(
-      (workspace) =>
-        !workspace.isDeleted &&
-        wanted.every(([key, value]) => Object.hasOwn(workspace.labels, key) && workspace.labels[key] === value) &&
-        (after === undefined || inOrder(workspace, after) > 0),
-    );
+    // Those made at the same time may be here in another order than their cursors are in.
+    const all = [...this.#all.values()]
+      .sort(inOrder)
+      .filter(
+        (workspace) =>
+          !workspace.isDeleted &&
+          wanted.every(([key, value]) => Object.hasOwn(workspace.labels, key) && workspace.labels[key] === value) &&
+          (after === undefined || inOrder(workspace, after) > 0),
+      );
     const shown = all.slice(0, input.limit);
     const last = shown.at(-1);
     return {
@@ -115,14 +126,16 @@ export class Workspaces {
     if (input.clear_name && input.name !== undefined) {
       throw new PyroError("INVALID_INPUT", "A name cannot be given and taken away at once.");
     }
-    const labels = { ...workspace.labels, ...input.labels };
-    for (const key of input.clear_labels ?? []) delete labels[key];
-    checkLabels(labels);
-    const name = input.clear_name ? null : (input.name ?? workspace.name);
-    const change = { name, labels, ttl_seconds: input.ttl_seconds };
-    const { ttl_seconds, ...rest } = change;
+    const { ttl_seconds } = input;
+    const change = () => {
+      const labels = { ...workspace.labels, ...input.labels };
+      for (const key of input.clear_labels ?? []) delete labels[key];
+      checkLabels(labels);
+      const name = input.clear_name ? null : (input.name ?? workspace.name);
+      return ttl_seconds === undefined ? { name, labels } : { name, labels, ttl_seconds };
+    };
     const changed = input.name === workspace.name ? undefined : input.name;
-    await this.#withName(changed, () => workspace.update(ttl_seconds === undefined ? rest : { ...rest, ttl_seconds }));
+    await this.#withName(changed, () => workspace.update(change));
     return await workspace.describe();
   }
 
@@ -135,14 +148,20 @@ export class Workspaces {
     return { workspace_id: workspaceId, deleted: true };
   }
 
-  /** Lets go of all of them and ends nothing: the next daemon takes them up. */
+  /**
+   * Lets go of all of them and ends nothing: the next daemon takes them up. One that is being created is nobody's yet: it
+   * is removed, as far as that does not take long.
+   */
   async release(): Promise<void> {
-    this.#closed = true;
+    this.#stopping.abort(new PyroError("CANCELLED", "The daemon is stopping."));
+    const creations = Promise.allSettled(this.#creating.values());
+    await orAborted(creations, AbortSignal.timeout(CREATIONS_MS)).catch(() => {});
     await Promise.all([...this.#all.values()].map((workspace) => workspace.release()));
   }
 
   async #make(workspaceId: string, request: CreateRequest): Promise<Workspace> {
-    const { input, upload, progress, prepared, signal } = request;
+    const { input, upload, progress, prepared } = request;
+    const signal = AbortSignal.any([request.signal, this.#stopping.signal]);
     const workspace = await Workspace.make(this.#context, recordOf(workspaceId, input));
     this.#all.set(workspaceId, workspace);
     try {
