@@ -121,14 +121,17 @@ export async function writeWorkspace(
   await writeRecord(layoutOf(directory).record, record, options);
 }
 
-/** Makes the directory of a new workspace. Errors: EEXIST. */
+/** Makes the directory of a new workspace; syncWorkspaceDirectory is to follow. Errors: EEXIST. */
 export async function makeWorkspaceDirectory(paths: Paths, workspaceId: string): Promise<string> {
   const directory = join(paths.workspaces, workspaceId);
   await mkdir(directory, { mode: 0o700 });
   await mkdir(layoutOf(directory).commands, { mode: 0o700 });
-  // Its record is synced with the directory it lies in; that directory's own name would still go with a crash of the host.
-  await syncPath(paths.workspaces);
   return directory;
+}
+
+/** Its record is synced with the directory it lies in; that directory's own name would still go with a crash of the host. */
+export async function syncWorkspaceDirectory(paths: Paths): Promise<void> {
+  await syncPath(paths.workspaces);
 }
 
 /** Removes a workspace at once from what there is, then from the disk: a crash in between leaves no half of it. */

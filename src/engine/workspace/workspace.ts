@@ -22,6 +22,7 @@ import {
   makeWorkspaceDirectory,
   removeWorkspaceDirectory,
   type StoredWorkspace,
+  syncWorkspaceDirectory,
 } from "./record.ts";
 import { destinationOf, fixBaseline, type Sent, send, type Upload } from "./seeding.ts";
 
@@ -152,8 +153,10 @@ export class Workspace implements CommandHost, DiskUser {
     const made = this.#life.inTurn(async () => {
       const { record, directory } = this.#ledger;
       const layout = layoutOf(directory);
-      await checkSize(input);
-      await checkDisk(this.#context.paths);
+      // Beside all else: it takes as long as a pool's microVM does.
+      const synced = syncWorkspaceDirectory(this.#context.paths);
+      synced.catch(() => {});
+      await Promise.all([checkSize(input), checkDisk(this.#context.paths)]);
       const shape = { ...sizesOf(record), environment: input.environment };
       const { vm, prepared } = await this.#life.begin(shape, {
         progress,
@@ -165,6 +168,7 @@ export class Workspace implements CommandHost, DiskUser {
       });
       const { digest, env } = prepared.environment;
       const change: Partial<StoredWorkspace> = { image: { digest, env: { ...env } }, identity: vm.identity ?? null };
+      await synced;
       if (upload === undefined) return await this.#life.settle(vm, prepared, change);
       progress({ stage: "seed", message: "Sending files", fraction: null });
       const sent = await send(vm, WORKSPACE_PATH, upload, limitsOf(input), signal);

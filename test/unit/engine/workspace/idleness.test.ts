@@ -72,3 +72,12 @@ test("one that is not watched is never due", (t) => {
   tick(0);
   assert.equal(due(), 1);
 });
+
+test("a clock that is set back makes it no younger than just used", (t) => {
+  const { idleness } = clocked(t, 10);
+  t.mock.timers.setTime(2_000_000);
+  idleness.use()();
+  t.mock.timers.setTime(1_000_000);
+  assert.deepEqual(idleness.expiresAt, new Date(1_010_000));
+  assert.deepEqual(idleness.lastActivity, new Date(1_000_000));
+});
