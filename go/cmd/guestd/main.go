@@ -33,6 +33,9 @@ const (
 	portDeadline = 30 * time.Second
 	// memoryLimit is what the Go runtime keeps to, bytes.
 	memoryLimit = 96 << 20
+	// collectAt is how much the heap grows, per cent, before it is collected. It is small: what a transfer brings passes
+	// through it in pieces of 1 MiB, and collecting is dear under emulation. memoryLimit holds all the same.
+	collectAt = 500
 	// streamLimit is how many calls run at once on one connection.
 	streamLimit = 1000
 	// openFiles is what a process may have open.
@@ -62,6 +65,7 @@ func main() {
 	}
 
 	debug.SetMemoryLimit(memoryLimit)
+	debug.SetGCPercent(collectAt)
 	check(boot.FirstMounts())
 	boot.PreferTheEnd()
 	enter("modules")

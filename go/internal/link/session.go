@@ -13,6 +13,8 @@ import (
 const (
 	// inboundLimit is how many received bytes a session holds before its port is read no further.
 	inboundLimit = 256 << 10
+	// minRoom is the least that is kept for received bytes: sessions that carry little are the most.
+	minRoom = 4 << 10
 	// outboundLimit is how many bytes a session holds that are to be sent before a writer waits.
 	outboundLimit = 256 << 10
 )
@@ -37,6 +39,8 @@ type Session struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	inbound []byte
+	// room is the memory of inbound, from its first byte on: what is received passes through it and makes no garbage.
+	room []byte
 	// outbound waits to be sent: many small writes make few frames, each of which costs a turn of the machine.
 	outbound []byte
 	// finished: nothing more will come. closing: nothing more will be written. over: the session is gone and what
@@ -66,7 +70,7 @@ func (s *Session) Read(buffer []byte) (int, error) {
 	n := copy(buffer, s.inbound)
 	s.inbound = s.inbound[n:]
 	if len(s.inbound) == 0 {
-		s.inbound = nil
+		s.inbound = s.room[:0]
 	}
 	s.changed.Broadcast()
 	return n, nil
@@ -147,6 +151,15 @@ func (s *Session) deliver(payload []byte) {
 	if s.finished || s.over {
 		return
 	}
+	if len(payload) > cap(s.inbound)-len(s.inbound) {
+		// What is still to be read moves to the beginning.
+		if need := len(s.inbound) + len(payload); need > len(s.room) {
+			grown := make([]byte, min(max(2*need, minRoom), inboundLimit+MaxPayload))
+			s.inbound = grown[:copy(grown, s.inbound)]
+			s.room = grown
+		}
+		s.inbound = s.room[:copy(s.room, s.inbound)]
+	}
 	s.inbound = append(s.inbound, payload...)
 	s.changed.Broadcast()
 }
@@ -167,7 +180,7 @@ func (s *Session) end() {
 		return
 	}
 	s.over = true
-	s.inbound, s.outbound = nil, nil
+	s.inbound, s.outbound, s.room = nil, nil, nil
 	close(s.ended)
 	s.changed.Broadcast()
 }
