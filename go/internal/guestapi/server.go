@@ -145,7 +145,7 @@ func (s *Server) MountRoot(ctx context.Context, request *connect.Request[guestv1
 		return nil, connect.NewError(connect.CodeInternal, withErrno(err))
 	}
 	writeFiles(own, nil)
-	transfers, err := transfer.Open("/", boot.Report)
+	transfers, err := transfer.Open("/", root.Writable(), rootfs.Upper, boot.Report)
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInternal, withErrno(err))
 	}

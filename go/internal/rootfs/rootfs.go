@@ -56,6 +56,12 @@ type Root struct {
 	freezer freezer
 }
 
+// Upper is the directory of the writable disk whose names the root shows.
+const Upper = "upper"
+
+// Writable returns a descriptor of the top of the writable disk, which has no path in the root. It is good as long as r is.
+func (r *Root) Writable() int { return int(r.writable.Fd()) }
+
 // step is one named part of a longer piece of work.
 type step struct {
 	stage string
@@ -156,16 +162,16 @@ func mountOverlay() error {
 	if err != nil {
 		return err
 	}
-	if err := makeDirectories(writablePlace, "/upper", "/work"); err != nil {
+	if err := makeDirectories(writablePlace, "/"+Upper, "/work"); err != nil {
 		return err
 	}
 	// The upper directory's mode is that of the root.
-	if err := os.Chmod(writablePlace+"/upper", info.Mode().Perm()); err != nil {
+	if err := os.Chmod(writablePlace+"/"+Upper, info.Mode().Perm()); err != nil {
 		return err
 	}
 	// Said, not left to the kernel's configuration: a disk must mean the same under every kernel.
 	return unix.Mount("overlay", rootPlace, "overlay", 0, "lowerdir="+basePlace+",upperdir="+writablePlace+
-		"/upper,workdir="+writablePlace+"/work,index=off,metacopy=off,redirect_dir=off")
+		"/"+Upper+",workdir="+writablePlace+"/work,index=off,metacopy=off,redirect_dir=off")
 }
 
 // mountTmp makes an empty /tmp of a directory of the writable disk.

@@ -37,13 +37,25 @@ func newGuest(t testing.TB) *guest {
 
 func openGuest(t testing.TB, root string) *guest {
 	t.Helper()
-	table, err := Open(root, t.Logf)
+	// Without overlayfs, the root is the disk.
+	return openOverlay(t, root, root, ".")
+}
+
+// openOverlay opens a root that shows a directory of a disk.
+func openOverlay(t testing.TB, root, disk, upper string) *guest {
+	t.Helper()
+	top, err := unix.Open(disk, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := Open(root, top, upper, t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		table.Close(t.Context())
 		unix.Close(table.rootFD)
+		unix.Close(top)
 	})
 	return &guest{Table: table, t: t, root: root}
 }
@@ -94,7 +106,7 @@ func (g *guest) nothingLeft() {
 		g.t.Fatal(err)
 	}
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), ".") {
+		if strings.HasPrefix(entry.Name(), ".") || strings.HasPrefix(entry.Name(), stagings) {
 			g.t.Errorf("left: %s", entry.Name())
 		}
 	}

@@ -251,8 +251,10 @@ func TestAFinishThatNobodyWaitsForIsCarriedOut(t *testing.T) {
 
 func TestWhatACrashLeftIsRemoved(t *testing.T) {
 	root := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(root, stagings, "x", "y"), 0o700); err != nil {
-		t.Fatal(err)
+	for _, left := range []string{stagings, stagings + "-0123", shown + "0123", ".pyro-transfers"} {
+		if err := os.MkdirAll(filepath.Join(root, left, "x", "y"), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.Mkdir(filepath.Join(root, workspace), 0o755); err != nil {
 		t.Fatal(err)

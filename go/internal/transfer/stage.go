@@ -1,5 +1,5 @@
-// This file owns the staging of one transfer: a tree beside the workspace, in the same mount, that holds everything
-// before anything is put in its place.
+// This file owns the staging of one transfer: a tree on the disk of the workspace, outside of the root, that holds
+// everything before anything is put in its place.
 //
 // The workspace's own programs may be root and do what they like to it meanwhile. Nothing here waits for what they could
 // put there, and nothing is followed: who meddles has his own workspace to blame.
@@ -82,7 +82,7 @@ func (s *stage) enter(path string) (int, error) {
 	}
 	known.parent = true
 	s.leave()
-	fd, err := unix.Openat(s.top, path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := openDirectory(s.top, path)
 	if err != nil {
 		return -1, failed("open", path, err)
 	}
@@ -215,11 +215,11 @@ func timesOf(modTime time.Time) [2]unix.Timespec {
 	}
 }
 
-// makeStaging makes a directory that only root looks into, in a directory of all transfers, in the root.
-func makeStaging(root int, name string) (fd int, err error) {
+// makeStaging makes a directory that only root looks into, in a directory of all transfers, on the disk.
+func makeStaging(disk int, name string) (fd int, err error) {
 	// Whoever clears the last staging takes the directory of all away.
 	for range 10 {
-		if fd, err = tryStaging(root, name); !errors.Is(err, unix.ENOENT) {
+		if fd, err = tryStaging(disk, name); !errors.Is(err, unix.ENOENT) {
 			break
 		}
 	}
@@ -229,14 +229,14 @@ func makeStaging(root int, name string) (fd int, err error) {
 	return fd, nil
 }
 
-func tryStaging(root int, name string) (int, error) {
-	if err := unix.Mkdirat(root, stagings, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
+func tryStaging(disk int, name string) (int, error) {
+	if err := unix.Mkdirat(disk, stagings, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
 		return -1, err
 	}
-	all, err := openDirectory(root, stagings)
+	all, err := openDirectory(disk, stagings)
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
 		// The workspace's programs put something in its place.
-		if err := unix.Unlinkat(root, stagings, 0); err != nil {
+		if err := unix.Unlinkat(disk, stagings, 0); err != nil {
 			return -1, err
 		}
 		return -1, unix.ENOENT

@@ -13,17 +13,25 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pyro.dev/pyro/go/internal/listing"
 )
 
 const (
 	workspace = "workspace"
-	// stagings is the directory of what is staged, in the root: of the same mount as the workspace, and not in it.
-	stagings = ".pyro-transfers"
+	// stagings is the directory of what is staged, on the disk and not in the root: making a file takes twice as long
+	// through overlayfs.
+	stagings = "pyro-transfers"
+	// shown is how the names begin that stagings have in the root, while what is in them is put in its place. leftShown
+	// is that of all names which transfers ever had there.
+	shown     = ".pyro-transfer-"
+	leftShown = ".pyro-transfer"
 
 	// maxActive is how many transfers there may be at once, maxEnded of how many the outcome is remembered.
 	maxActive = 8
@@ -40,7 +48,9 @@ var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // Table holds the transfers of one microVM. Its methods may be called at the same time.
 type Table struct {
-	rootFD int
+	rootFD, diskFD int
+	// upper is the directory of the disk whose names the root shows.
+	upper  string
 	report func(format string, values ...any)
 	memory atomic.Int64
 	// commits is held, as its one element, by what changes the workspace: one at a time.
@@ -82,25 +92,63 @@ type Result struct {
 	Bytes uint64
 }
 
-// Open begins with no transfers; what earlier ones left below root is removed. report is told what goes wrong behind the
-// scenes.
-func Open(root string, report func(format string, values ...any)) (*Table, error) {
+// Open begins with no transfers; what earlier ones left behind is removed. root is a file system, disk a descriptor of the
+// top of the one that lies below it, upper the directory on it, with one component, whose names root shows; nobody may have
+// looked into root yet. report is told what goes wrong behind the scenes.
+func Open(root string, disk int, upper string, report func(format string, values ...any)) (*Table, error) {
 	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", root, err)
 	}
-	t := &Table{rootFD: fd, report: report, commits: make(chan struct{}, 1), transfers: map[string]*transfer{}}
+	t := &Table{
+		rootFD: fd, diskFD: disk, upper: upper, report: report,
+		commits: make(chan struct{}, 1), transfers: map[string]*transfer{},
+	}
 	t.memory.Store(directoryMemory)
-	// Under another name at once, so that it can take its time while new ones begin.
-	left := stagings + "-" + randomName()
-	err = unix.Renameat(fd, stagings, fd, left)
-	switch {
-	case err == nil:
-		go t.remove(fd, left)
-	case !errors.Is(err, unix.ENOENT):
+	if err := t.removeLeft(); err != nil {
 		report("what transfers left behind: %v", err)
 	}
 	return t, nil
+}
+
+// removeLeft renames what earlier transfers left, so that removing it can take its time while new ones begin.
+func (t *Table) removeLeft() error {
+	var failures []error
+	aside := func(at int, name string) {
+		if err := unix.Renameat(at, name, t.diskFD, stagings+"-"+randomName()); err != nil && !errors.Is(err, unix.ENOENT) {
+			failures = append(failures, err)
+		}
+	}
+	upper, err := openDirectory(t.diskFD, t.upper)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(upper)
+	err = listing.Each(upper, func(name string, _ bool) error {
+		if strings.HasPrefix(name, leftShown) {
+			aside(upper, name)
+		}
+		return nil
+	})
+	aside(t.diskFD, stagings)
+	top, err2 := openDirectory(t.diskFD, ".")
+	if err2 != nil {
+		return errors.Join(append(failures, err, err2)...)
+	}
+	defer unix.Close(top)
+	var left []string
+	err2 = listing.Each(top, func(name string, _ bool) error {
+		if strings.HasPrefix(name, stagings+"-") {
+			left = append(left, name)
+		}
+		return nil
+	})
+	go func() {
+		for _, name := range left {
+			t.remove(t.diskFD, name)
+		}
+	}()
+	return errors.Join(append(failures, err, err2)...)
 }
 
 func randomName() string {
@@ -348,7 +396,7 @@ func (t *Table) carryOut(one *transfer) (err error) {
 	}
 	early.close()
 	name := randomName()
-	staging, err := makeStaging(t.rootFD, name)
+	staging, err := makeStaging(t.diskFD, name)
 	if err != nil {
 		return err
 	}
@@ -364,11 +412,11 @@ func (t *Table) carryOut(one *transfer) (err error) {
 	case <-one.stop:
 		return ErrAborted
 	}
-	return t.commit(one)
+	return t.commit(one, name)
 }
 
 // commit looks whether everything can be put in its place, makes it safe from the loss of the microVM, and does it.
-func (t *Table) commit(one *transfer) error {
+func (t *Table) commit(one *transfer, name string) error {
 	place, err := openDestination(t.rootFD, one.parts)
 	if err != nil {
 		return err
@@ -394,6 +442,9 @@ func (t *Table) commit(one *transfer) error {
 	}
 	one.committing = true
 	t.mu.Unlock()
+	if err := t.show(one.unpack.stage, name); err != nil {
+		return failed("show", name, err)
+	}
 	if err := place.make(); err != nil {
 		return err
 	}
@@ -407,16 +458,43 @@ func (t *Table) commit(one *transfer) error {
 	return nil
 }
 
+// show gives a staged tree, which is whole, a name in the root, from where it can be renamed into the workspace. It is the
+// one thing that is done beneath overlayfs, which looks for a name on the disk when it is asked for it first: nobody can
+// have asked for this one.
+func (t *Table) show(s *stage, name string) error {
+	staged, err := openDirectory(t.diskFD, stagings)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(staged)
+	upper, err := openDirectory(t.diskFD, t.upper)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(upper)
+	if err := unix.Renameat2(staged, name, upper, shown+name, unix.RENAME_NOREPLACE); err != nil {
+		return err
+	}
+	top, err := openDirectory(t.rootFD, shown+name)
+	if err != nil {
+		return err
+	}
+	unix.Close(s.top)
+	s.top = top
+	return nil
+}
+
 // clear removes a staging, and the directory of all when it was the last.
 func (t *Table) clear(name string) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if all, err := openDirectory(t.rootFD, stagings); err == nil {
+		t.remove(t.rootFD, shown+name)
+		if all, err := openDirectory(t.diskFD, stagings); err == nil {
 			t.remove(all, name)
 			unix.Close(all)
 		}
-		_ = unix.Unlinkat(t.rootFD, stagings, unix.AT_REMOVEDIR)
+		_ = unix.Unlinkat(t.diskFD, stagings, unix.AT_REMOVEDIR)
 	}()
 	select {
 	case <-done:
