@@ -5,6 +5,7 @@ package transfer
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +27,14 @@ type destination struct {
 	// fd is the deepest directory of the path that is there; missing are the components below it.
 	fd      int
 	missing []string
+	// made are those of them that were made, from the topmost on.
+	made []madeDirectory
+}
+
+// madeDirectory is a name in an open directory.
+type madeDirectory struct {
+	above int
+	name  string
 }
 
 // openDestination looks where a destination is. Errors: *Refusal, those of system calls.
@@ -51,16 +60,37 @@ func openDestination(root int, parts []string) (*destination, error) {
 	return d, nil
 }
 
-func (d *destination) close() { unix.Close(d.fd) }
+func (d *destination) close() {
+	unix.Close(d.fd)
+	for _, one := range d.made {
+		unix.Close(one.above)
+	}
+}
+
+// unmake removes what make made, if nobody has used it since.
+func (d *destination) unmake() {
+	for _, one := range slices.Backward(d.made) {
+		if unix.Unlinkat(one.above, one.name, unix.AT_REMOVEDIR) != nil {
+			return
+		}
+	}
+}
 
 // make makes what is missing of it.
 func (d *destination) make() error {
 	for i, part := range d.missing {
 		name := "/" + strings.Join(d.parts[:len(d.parts)-len(d.missing)+i+1], "/")
-		if err := unix.Mkdirat(d.fd, part, impliedMode); err != nil && !errors.Is(err, unix.EEXIST) {
-			return failed("make", name, err)
+		madeErr := unix.Mkdirat(d.fd, part, impliedMode)
+		if madeErr != nil && !errors.Is(madeErr, unix.EEXIST) {
+			return failed("make", name, madeErr)
 		}
 		next, err := openDirectory(d.fd, part)
+		if madeErr == nil {
+			above, dupErr := unix.FcntlInt(uintptr(d.fd), unix.F_DUPFD_CLOEXEC, 0)
+			if dupErr == nil {
+				d.made = append(d.made, madeDirectory{above, part})
+			}
+		}
 		if err != nil {
 			return obstacle(err, name, Outside)
 		}
@@ -90,6 +120,8 @@ type merge struct {
 	do    bool
 	// named is the destination, for messages.
 	named string
+	// changed: something in the workspace is no longer as it was.
+	changed bool
 }
 
 // directory goes through a staged directory and the one of the same path that is there.
@@ -166,6 +198,7 @@ func (m *merge) below(path string, staged, there int, name string) error {
 	if !m.do || !d.described {
 		return nil
 	}
+	m.changed = true
 	if err := unix.Fchmod(target, d.mode); err != nil {
 		return failed("set the mode of", m.full(path), err)
 	}
@@ -176,10 +209,15 @@ func (m *merge) below(path string, staged, there int, name string) error {
 }
 
 func (m *merge) move(staged, there int, name, path string) error {
-	if err := unix.Renameat(staged, name, there, name); err != nil && !errors.Is(err, unix.ENOENT) {
-		return failed("put in its place", m.full(path), err)
+	err := unix.Renameat(staged, name, there, name)
+	if err == nil {
+		m.changed = true
+		return nil
 	}
-	return nil
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return failed("put in its place", m.full(path), err)
 }
 
 // lookAtFile sees whether a file or a link may take a name.

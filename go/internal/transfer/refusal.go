@@ -22,15 +22,40 @@ const (
 	Limit Kind = "limit"
 	// Full: the disk has no room.
 	Full Kind = "full"
+	// Failed: what the kernel says in the middle of the renames and nobody could foresee.
+	Failed Kind = "failed"
 )
 
-// Refusal says why a transfer changed nothing.
+// Refusal says why a transfer changed nothing, or not all.
 type Refusal struct {
 	Kind Kind
 	Why  string
+	// Partly: some of it is in its place and the rest is not. Each file is its old or its new self.
+	Partly bool
 }
 
-func (r *Refusal) Error() string { return string(r.Kind) + ": " + r.Why }
+func (r *Refusal) Error() string {
+	if r.Partly {
+		return string(r.Kind) + ": partly: " + r.Why
+	}
+	return string(r.Kind) + ": " + r.Why
+}
+
+// unforeseen turns the error that ended the renames into one that says whether some were made.
+func unforeseen(err error, partly bool) error {
+	var refused *Refusal
+	if errors.As(err, &refused) {
+		return &Refusal{refused.Kind, refused.Why, partly}
+	}
+	for _, inTheWay := range []unix.Errno{
+		unix.EBUSY, unix.EEXIST, unix.EISDIR, unix.ELOOP, unix.ENOTDIR, unix.ENOTEMPTY, unix.EPERM, unix.EXDEV,
+	} {
+		if errors.Is(err, inTheWay) {
+			return &Refusal{Conflict, err.Error(), partly}
+		}
+	}
+	return &Refusal{Failed, err.Error(), partly}
+}
 
 // Errors that callers tell apart with errors.Is.
 var (
@@ -45,12 +70,12 @@ var (
 )
 
 func refuse(kind Kind, format string, values ...any) error {
-	return &Refusal{kind, fmt.Sprintf(format, values...)}
+	return &Refusal{Kind: kind, Why: fmt.Sprintf(format, values...)}
 }
 
 // refuseEntry names the entry as it stands in the archive. Names are bytes: what is no text is shown as its escape.
 func refuseEntry(kind Kind, name, format string, values ...any) error {
-	return &Refusal{kind, fmt.Sprintf("%.300q ", name) + fmt.Sprintf(format, values...)}
+	return &Refusal{Kind: kind, Why: fmt.Sprintf("%.300q ", name) + fmt.Sprintf(format, values...)}
 }
 
 // failed turns a system call's error into one that names what it was about.

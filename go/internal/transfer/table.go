@@ -291,7 +291,8 @@ func (t *Table) Write(ctx context.Context, id string, offset uint64, data []byte
 	}
 }
 
-// Finish says that the archive is whole and waits until everything is in its place. Errors as for Write.
+// Finish says that the archive is whole and waits until everything is in its place. Errors as for Write, and a *Refusal
+// that is Partly. It answers what happened, also after an Abort that came too late.
 func (t *Table) Finish(ctx context.Context, id string, size uint64) (Result, error) {
 	one, done, err := t.use(id)
 	if err != nil {
@@ -442,20 +443,34 @@ func (t *Table) commit(one *transfer, name string) error {
 	}
 	one.committing = true
 	t.mu.Unlock()
+	return t.replace(one, place, name)
+}
+
+// replace puts everything in its place. What nobody could foresee ends it: with a *Refusal that is Partly, or, where
+// nothing was changed, as if it had not begun.
+func (t *Table) replace(one *transfer, place *destination, name string) error {
 	if err := t.show(one.unpack.stage, name); err != nil {
 		return failed("show", name, err)
 	}
+	named := "/" + filepath.Join(one.parts...)
 	if err := place.make(); err != nil {
+		place.unmake()
 		return err
 	}
-	do := &merge{stage: look.stage, named: look.named, do: true}
-	if err := do.walk(place.fd); err != nil {
-		return err
+	do := &merge{stage: one.unpack.stage, named: named, do: true}
+	err := do.walk(place.fd)
+	if err == nil {
+		if err = unix.Syncfs(place.fd); err != nil {
+			err = failed("sync", named, err)
+		}
 	}
-	if err := unix.Syncfs(place.fd); err != nil {
-		return failed("sync", look.named, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if !do.changed {
+		place.unmake()
+	}
+	return unforeseen(err, do.changed)
 }
 
 // show gives a staged tree, which is whole, a name in the root, from where it can be renamed into the workspace. It is the

@@ -52,11 +52,15 @@ const REFUSALS: readonly (readonly [string, ErrorCode])[] = [
   ["conflict:", "PATH_CONFLICT"],
   ["limit:", "LIMIT_EXCEEDED"],
   ["full:", "GUEST_DISK_FULL"],
+  ["failed:", "GUEST_UNRESPONSIVE"],
 ];
+/** What follows where the guest had begun to put files in their places. */
+const PARTLY = "partly:";
 const REFUSAL_CODES: readonly Code[] = [Code.FailedPrecondition, Code.InvalidArgument, Code.ResourceExhausted];
 
 /**
- * Puts what the archive holds below the destination: all of it, or after an error nothing.
+ * Puts what the archive holds below the destination: all of it, or after an error nothing. Where something got in the
+ * way in the middle of the renames the error says that some files were replaced and others not; each is whole.
  * Errors: ARCHIVE_INVALID, PATH_OUTSIDE, PATH_CONFLICT, LIMIT_EXCEEDED, GUEST_DISK_FULL; GUEST_UNRESPONSIVE,
  * MICROVM_LOST (after these two it may all be there, if the archive had been sent whole); whatever `bytes` throws; the
  * signal's reason.
@@ -213,7 +217,13 @@ function refusal(error: unknown): unknown {
     });
   }
   const [prefix, refused] = found;
-  return new PyroError(refused, sentence(message.slice(prefix.length)), { cause: error });
+  const words = message.slice(prefix.length).trim();
+  if (!words.startsWith(PARTLY)) return new PyroError(refused, sentence(words), { cause: error });
+  const why = sentence(words.slice(PARTLY.length));
+  return new PyroError(refused, `Some files were put in their place and others were not. ${why}`, {
+    hint: "Something was in the way that was not there before; send it again once it has gone: each file is its old or its new self.",
+    cause: error,
+  });
 }
 
 /** The guest's words on one line, beginning as a sentence does; they may name files of any name. */

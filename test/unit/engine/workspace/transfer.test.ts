@@ -73,6 +73,26 @@ const refused = (code: string, message?: RegExp) => (error: unknown) => {
   return true;
 };
 
+test("a push that was done in part is not said to have changed nothing", async () => {
+  for (const [words, status, code] of [
+    ['full: partly: the guest\'s disk has no room for "a"', Code.ResourceExhausted, "GUEST_DISK_FULL"],
+    ['conflict: partly: put in its place "a": is a directory', Code.FailedPrecondition, "PATH_CONFLICT"],
+    ["failed: partly: sync: input/output error", Code.FailedPrecondition, "GUEST_UNRESPONSIVE"],
+  ] as const) {
+    const fake = new FakeGuest();
+    fake.onFinish = () => {
+      throw new ConnectError(words, status);
+    };
+    await assert.rejects(sendTransfer(fake.guest, options(), chunks(1)), (error: unknown) => {
+      assert.ok(error instanceof PyroError, String(error));
+      assert.equal(error.code, code);
+      assert.match(error.message, /^Some files were put in their place and others were not\. \S/);
+      assert.doesNotMatch(`${error.message} ${error.hint}`, /nothing was changed|partly:/);
+      return true;
+    });
+  }
+});
+
 test("small chunks are gathered, large ones cut, and nothing is lost", async () => {
   const fake = new FakeGuest();
   const sizes = [1, 0, 100_000, 3_000_000, 1 << 20, 7];
