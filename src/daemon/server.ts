@@ -9,11 +9,11 @@ import { PyroError } from "../errors/error.ts";
 import { installation } from "../host/installation.ts";
 import { log, logLevel } from "../log/log.ts";
 import { parseInput, unknownKeys } from "../operations/check.ts";
-import type { Operation } from "../operations/define.ts";
 import { OPERATIONS, type OperationName } from "../operations/table.ts";
 import { type DaemonStatus, PROTOCOL, type RequestHead, ToClient, ToDaemon } from "../wire/protocol.ts";
 import { STREAMING, UNARY } from "./dispatch.ts";
 import { readHead } from "./frames.ts";
+import { checkState } from "./legality.ts";
 import { Reply, Requests } from "./stream.ts";
 
 /** Largest body of a row that does not stream, bytes. */
@@ -117,7 +117,7 @@ async function unary(
   response: ServerResponse,
 ): Promise<void> {
   const input = checkedInput(name, await readJson(request));
-  checkState(engine, name, input);
+  checkState(engine.workspaces, name, input);
   const gone = whenGone(response);
   const handler = UNARY[name] as (engine: Engine, input: unknown, signal: AbortSignal) => Promise<unknown>;
   replyJson(response, await handler(engine, input, gone));
@@ -138,7 +138,7 @@ async function stream(
   const reply = new Reply(response);
   try {
     const input = checkedInput(name, head.input);
-    checkState(engine, name, input);
+    checkState(engine.workspaces, name, input);
     const handler = STREAMING[name] as (
       engine: Engine,
       input: unknown,
@@ -180,20 +180,6 @@ function checkedInput(name: OperationName, value: unknown): unknown {
     "DAEMON_INCOMPATIBLE",
     `This daemon is pyro ${installation().version}, and its ${name} knows no ${surplus}.`,
   );
-}
-
-/** Whether the row may be carried out on the workspace as it is. Errors: WORKSPACE_NOT_FOUND, WORKSPACE_STATE, WORKSPACE_FAILED. */
-function checkState(engine: Engine, name: OperationName, input: unknown): void {
-  const { legalIn }: Operation = OPERATIONS[name];
-  const { workspace_id: named } = Object(input) as { workspace_id?: string };
-  if (legalIn.length === 0 || named === undefined) return;
-  const { workspaceId, state, failure } = engine.workspaces.get(named);
-  if (legalIn.includes(state)) return;
-  if (state === "failed") {
-    throw new PyroError("WORKSPACE_FAILED", `The workspace ${workspaceId} has failed: ${failure?.message ?? ""}`);
-  }
-  const is = state === "creating" ? "is being created" : `is ${state}`;
-  throw new PyroError("WORKSPACE_STATE", `The workspace ${workspaceId} ${is}: ${name} is not possible now.`);
 }
 
 function isOperation(name: string): name is OperationName {
