@@ -150,7 +150,7 @@ export class Commands {
   get last(): OutputOf<"workspace.status">["last_command"] | undefined {
     if (this.#latest === undefined) return undefined;
     const { process_id, sequence, command, state, exit_code, started_at } = factsOf(this.#latest.facts);
-    return { process_id, sequence, command, state, exit_code, started_at };
+    return { process_id, sequence, command: shortened(command), state, exit_code, started_at };
   }
 
   /** Resolves when none runs. */
@@ -165,13 +165,16 @@ export class Commands {
     readonly cursor?: string | undefined;
   }): Promise<Pick<OutputOf<"process.list">, "processes" | "next_cursor">> {
     const behind = this.#sequences(options.cursor, options.all);
-    const page = behind.slice(0, options.limit);
     const processes: OutputOf<"process.list">["processes"] = [];
-    for (const sequence of page) {
-      const facts = this.#live.get(sequence)?.facts ?? (await this.#past(sequence)).facts;
-      processes.push(factsOf(facts));
+    let bytes = 0;
+    for (const sequence of behind.slice(0, options.limit)) {
+      const facts = factsOf(this.#live.get(sequence)?.facts ?? (await this.#past(sequence)).facts);
+      const process = { ...facts, command: shortened(facts.command) };
+      bytes += Buffer.byteLength(JSON.stringify(process));
+      if (processes.length > 0 && bytes > ANSWER_BYTES) break;
+      processes.push(process);
     }
-    return { processes, next_cursor: nextCursor(behind, page.length) };
+    return { processes, next_cursor: nextCursor(behind, processes.length) };
   }
 
   /**

@@ -12,6 +12,8 @@ import type { Upload } from "./seeding.ts";
 import { Workspace } from "./workspace.ts";
 
 const MOST_LABELS = 64;
+/** Most of a page of a list as JSON, bytes: a client takes 64 MiB. */
+const PAGE_BYTES = 16 << 20;
 /** How long a daemon that stops waits for creations to be undone, ms. */
 const CREATIONS_MS = 5000;
 
@@ -112,11 +114,12 @@ export class Workspaces {
           wanted.every(([key, value]) => Object.hasOwn(workspace.labels, key) && workspace.labels[key] === value) &&
           (after === undefined || inOrder(workspace, after) > 0),
       );
-    const shown = all.slice(0, input.limit);
-    const last = shown.at(-1);
+    const page = await Promise.all(all.slice(0, input.limit).map((workspace) => workspace.describe()));
+    const workspaces = withinBytes(page, PAGE_BYTES);
+    const last = all[workspaces.length - 1];
     return {
-      workspaces: await Promise.all(shown.map((workspace) => workspace.describe())),
-      next_cursor: last !== undefined && all.length > shown.length ? formatCursor(last) : null,
+      workspaces,
+      next_cursor: last !== undefined && all.length > workspaces.length ? formatCursor(last) : null,
     };
   }
 
@@ -193,6 +196,16 @@ export class Workspaces {
       this.#taken.delete(name);
     }
   }
+}
+
+/** The first of them, as many as fit; one in any case. */
+function withinBytes<T>(page: readonly T[], most: number): T[] {
+  let bytes = 0;
+  const over = page.findIndex((one, index) => {
+    bytes += Buffer.byteLength(JSON.stringify(one));
+    return index > 0 && bytes > most;
+  });
+  return over < 0 ? [...page] : page.slice(0, over);
 }
 
 interface Placed {
