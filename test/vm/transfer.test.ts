@@ -213,8 +213,17 @@ test("seed and push arrive file by file, refusals change nothing, and the disk c
     assert.ok(performance.now() - begin > 500);
     assert.equal((await thaw()).wasFrozen, false);
     await assert.rejects(freeze(999n, false), /1000/);
+
+    // Root in the workspace has a way to the disk: it is waited for nothing there, and told on.
+    await guest.sh("mount /dev/vdb /mnt && rm /mnt/pyro/manifest && mkfifo /mnt/pyro/manifest /mnt/pyro/manifest.new");
+    assert.equal((await freeze(60_000n, true)).manifestEntries, entries - 1n);
+    await guest.sh("test -f /mnt/pyro/manifest && fsfreeze --unfreeze /mnt");
+    assert.equal((await thaw()).wasFrozen, false);
+    await guest.sh("umount /mnt && echo still >written && rm written");
   });
+  await guest.sh("sync");
   await guest.end();
+  assert.doesNotMatch(execFileSync("debugfs", ["-R", "ls /", disk], { ...SBIN, stdio: "pipe" }), /transfer/);
   await checkCopy(room, disk);
 });
 

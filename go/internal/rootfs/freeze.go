@@ -51,7 +51,11 @@ func (r *Root) writeManifest(ctx context.Context) (uint64, error) {
 	if err := unix.Mkdirat(disk, ownPlace, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
 		return 0, err
 	}
-	fd, err := unix.Openat(disk, manifestNew, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	// Made anew: root in the workspace can reach the disk, and leave a fifo there that would be waited for.
+	if err := unix.Unlinkat(disk, manifestNew, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return 0, err
+	}
+	fd, err := unix.Openat(disk, manifestNew, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return 0, err
 	}
@@ -100,12 +104,16 @@ func (r *Root) Freeze(ctx context.Context, limit time.Duration, withManifest boo
 			return
 		}
 		boot.Report("nobody thawed the disk within %v", limit)
-		if err := r.thaw(); err != nil {
+		if _, err := r.thaw(); err != nil {
 			boot.Report("thaw: %v", err)
+			f.timer.Reset(thawAgain)
 		}
 	})
 	return f.entries, nil
 }
+
+// thawAgain is when a disk that could not be thawed in its time is tried again.
+const thawAgain = 5 * time.Second
 
 // freeze is called with the freezer's mu.
 func (r *Root) freeze(ctx context.Context, withManifest bool) error {
@@ -129,7 +137,8 @@ func (r *Root) freeze(ctx context.Context, withManifest bool) error {
 	return nil
 }
 
-// Thaw lets writers go on. It tells whether they were held back. Errors: *Error.
+// Thaw lets writers go on. It tells whether they were held back until now. After an error they are until the time is over.
+// Errors: *Error.
 func (r *Root) Thaw() (bool, error) {
 	f := &r.freezer
 	f.mu.Lock()
@@ -137,22 +146,24 @@ func (r *Root) Thaw() (bool, error) {
 	if !f.frozen {
 		return false, nil
 	}
-	f.timer.Stop()
-	if err := r.thaw(); err != nil {
+	held, err := r.thaw()
+	if err != nil {
 		return false, &Error{"thaw", err}
 	}
-	return true, nil
+	f.timer.Stop()
+	return held, nil
 }
 
-// thaw is called with the freezer's mu.
-func (r *Root) thaw() error {
-	err := unix.IoctlSetInt(int(r.writable.Fd()), ioctlThaw, 0)
-	// The workspace's own root may have thawed it.
+// thaw is called with the freezer's mu. It tells whether the disk was still frozen: the workspace's own root may have thawed
+// it, and then what the host has copied is torn.
+func (r *Root) thaw() (held bool, err error) {
+	err = unix.IoctlSetInt(int(r.writable.Fd()), ioctlThaw, 0)
+	held = err == nil
 	if errors.Is(err, unix.EINVAL) {
 		err = nil
 	}
 	if err == nil {
 		r.freezer.frozen = false
 	}
-	return err
+	return held, err
 }
