@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // cgroup is a directory of the cgroup v2 tree.
@@ -29,23 +31,56 @@ func openCgroup(parent, id string) (*cgroup, *os.File, error) {
 	return group, directory, nil
 }
 
+// control opens one of its files. Root in the workspace can mount over it: a fifo there would be waited for, by all of
+// guestd where a tree is killed.
+func (c *cgroup) control(name string, flags int) (int, error) {
+	path := filepath.Join(c.path, name)
+	fd, err := unix.Open(path, flags|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err != nil || stat.Mode&unix.S_IFMT != unix.S_IFREG {
+		unix.Close(fd)
+		return -1, errors.Join(fmt.Errorf("%s is not the cgroup's", path), err)
+	}
+	return fd, nil
+}
+
+// read reads the beginning of one of its files, all of those that are the kernel's.
+func (c *cgroup) read(name string) (string, error) {
+	fd, err := c.control(name, unix.O_RDONLY)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	text := make([]byte, 4096)
+	n, err := unix.Read(fd, text)
+	return string(text[:max(n, 0)]), err
+}
+
 // kill ends everything in the cgroup and below it.
 func (c *cgroup) kill() error {
-	err := os.WriteFile(filepath.Join(c.path, "cgroup.kill"), []byte("1"), 0)
+	fd, err := c.control("cgroup.kill", unix.O_WRONLY)
 	if errors.Is(err, os.ErrNotExist) {
 		// It was empty and has been removed.
 		return nil
 	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	_, err = unix.Write(fd, []byte("1"))
 	return err
 }
 
 // outOfMemory tells whether the kernel killed something in it for want of memory.
 func (c *cgroup) outOfMemory() bool {
-	events, err := os.ReadFile(filepath.Join(c.path, "memory.events"))
+	events, err := c.read("memory.events")
 	if err != nil {
 		return false
 	}
-	for line := range strings.Lines(string(events)) {
+	for line := range strings.Lines(events) {
 		if count, ok := strings.CutPrefix(line, "oom_kill "); ok {
 			n, err := strconv.Atoi(strings.TrimSpace(count))
 			return err == nil && n > 0
@@ -76,6 +111,6 @@ func (c *cgroup) remove() bool {
 }
 
 func (c *cgroup) populated() bool {
-	events, err := os.ReadFile(filepath.Join(c.path, "cgroup.events"))
-	return err == nil && strings.Contains(string(events), "populated 1")
+	events, err := c.read("cgroup.events")
+	return err == nil && strings.Contains(events, "populated 1")
 }
