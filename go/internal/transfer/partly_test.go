@@ -1,9 +1,11 @@
 package transfer
 
 import (
+	"context"
 	"errors"
 	"os"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -103,5 +105,37 @@ func TestKindsOfPartly(t *testing.T) {
 		if err := unforeseen(c.err, true); !errors.As(err, &refused) || refused.Kind != c.kind || !refused.Partly {
 			t.Errorf("%v: %v", c.err, err)
 		}
+	}
+}
+
+func TestFinishAnswersWhatHappenedAfterAnAbortThatCameTooLate(t *testing.T) {
+	g, ctx := newGuest(t), deadline(t)
+	release, err := g.Hold(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive := archiveOf(t, file("a", "a"))
+	if err := g.Begin("id", "/workspace", plenty, 10); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Write(ctx, "id", 0, archive); err != nil {
+		t.Fatal(err)
+	}
+	gone, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	_, _ = g.Finish(gone, "id", uint64(len(archive)))
+	// As it is when the renames have begun.
+	g.mu.Lock()
+	g.transfers["id"].committing = true
+	g.mu.Unlock()
+	if err := g.Abort(gone, "id"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the abort did not wait: %v", err)
+	}
+	release()
+	if err := g.Abort(ctx, "id"); err != nil {
+		t.Error(err)
+	}
+	if result, err := g.Finish(ctx, "id", uint64(len(archive))); err != nil || result != (Result{1, 1}) {
+		t.Errorf("%v %v", result, err)
 	}
 }
