@@ -37,7 +37,9 @@ const WRITE_MS = 300_000;
 /** Syncing all that was sent, and putting as many as a million entries in their places, ms. */
 const FINISH_MS = 1_800_000;
 const BEGIN_MS = 60_000;
-const ABORT_MS = 5_000;
+const ABORT_MS = 2_000;
+/** How long a guest may take to say that an abort came too late: its caller waits, ms. */
+const TOO_LATE_MS = 2_000;
 /** While a call waits the guest is asked whether it lives; one that does not say so in time is not waited for, ms. */
 const ASK_EVERY_MS = 10_000;
 const ALIVE_MS = 30_000;
@@ -74,6 +76,12 @@ export async function sendTransfer(
   signal.throwIfAborted();
   const transferId = `tr_${randomBytes(10).toString("hex")}`;
   const pieces = piecesOf(bytes);
+  let size: bigint | undefined;
+  const finish = (timeoutMs: number, ending?: AbortSignal) =>
+    guest.call((calls, call) => calls.finishTransfer({ transferId, size: size ?? 0n }, call), {
+      timeoutMs,
+      ...(ending === undefined ? {} : { signal: ending }),
+    });
   try {
     await guest.call(
       (calls, call) =>
@@ -88,15 +96,8 @@ export async function sendTransfer(
         ),
       { timeoutMs: BEGIN_MS, signal },
     );
-    const size = await sendPieces(guest, transferId, options, pieces);
-    const told = await whileAlive(guest, signal, (alive) =>
-      guest.call((calls, call) => calls.finishTransfer({ transferId, size }, call), {
-        timeoutMs: FINISH_MS,
-        signal: alive,
-      }),
-    );
-    if (told.entryCount > BigInt(options.maxEntries) || told.bytesWritten > BigInt(options.maxBytes)) throw nonsense();
-    return { entryCount: Number(told.entryCount), bytesWritten: Number(told.bytesWritten) };
+    size = await sendPieces(guest, transferId, options, pieces);
+    return believed(await whileAlive(guest, signal, (alive) => finish(FINISH_MS, alive)), options);
   } catch (error) {
     // Not waited for: a source that hangs would never say that it is done.
     void pieces.return(undefined).catch(() => {});
@@ -106,8 +107,21 @@ export async function sendTransfer(
         .call((calls, call) => calls.abortTransfer({ transferId }, call), { timeoutMs: ABORT_MS })
         .catch(() => {});
     }
+    if (signal.aborted && size !== undefined) {
+      // An abort that came too late: whoever asked for it is told what was done.
+      const told = await finish(TOO_LATE_MS).catch(() => undefined);
+      if (told !== undefined) return believed(told, options);
+    }
     throw refusal(error);
   }
+}
+
+function believed(
+  told: { entryCount: bigint; bytesWritten: bigint },
+  { maxEntries, maxBytes }: TransferOptions,
+): TransferResult {
+  if (told.entryCount > BigInt(maxEntries) || told.bytesWritten > BigInt(maxBytes)) throw nonsense();
+  return { entryCount: Number(told.entryCount), bytesWritten: Number(told.bytesWritten) };
 }
 
 /** Sends all of the archive and returns its size. The next piece is gathered while one is on its way. */

@@ -273,3 +273,24 @@ test("a transfer whose source is slow is kept up, and a guest that stops answeri
   }
   await settled;
 });
+
+test("an abort that comes while everything is put in its place says what was done", async () => {
+  for (const done of [true, false]) {
+    const late = new FakeGuest();
+    const abort = new AbortController();
+    let asked = 0;
+    late.onFinish = async () => {
+      asked++;
+      if (asked === 1) {
+        abort.abort(new Error("no more"));
+        throw abort.signal.reason;
+      }
+      if (!done) throw new Error("it was dropped");
+      return { entryCount: 3n, bytesWritten: 5n };
+    };
+    const sent = sendTransfer(late.guest, options({ signal: abort.signal }), chunks(5));
+    if (done) assert.deepEqual(await sent, { entryCount: 3, bytesWritten: 5 });
+    else await assert.rejects(sent, /no more/);
+    assert.deepEqual(late.log.slice(-3), ["finish", "abort", "finish"]);
+  }
+});
