@@ -380,8 +380,8 @@ test("a disk of the host that a workspace fills: it stands still, and goes on wh
     head -c 250m /dev/zero >"$PYRO_HOME/ballast"
     pyro workspace exec full --detach --quiet -- sh -c 'dd if=/dev/zero of=big bs=1M count=200 conv=fsync 2>/dev/null && echo whole' >/dev/null
     tries=0
-    until pyro workspace exec full --json -- true >"$PYRO_HOME/answer" 2>/dev/null; [ $? = 125 ] || [ $tries -gt 20 ]; do tries=$((tries+1)); sleep 1; done
-    cat "$PYRO_HOME/answer"
+    until answer=$(pyro workspace exec full --json -- true 2>/dev/null); [ $? = 125 ] || [ $tries -gt 20 ]; do tries=$((tries+1)); sleep 1; done
+    printf '%s\\n' "$answer"
     rm "$PYRO_HOME/ballast"
     pyro workspace process wait full proc_2 --json
     pyro workspace process read full proc_2 --json
