@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { codeOf, inNamespace } from "./faulty.ts";
-import { type OwnHome, ownHome, pyro, sharedHome, untilGone } from "./harness.ts";
+import { type OwnHome, ownHome, PYRO, pyro, sharedHome, untilGone } from "./harness.ts";
 import { processesAt, untilAtRest, untilNothingRuns } from "./remains.ts";
 import { scratch, type Workspace, type WorkspaceRecord, Workspaces } from "./workspaces.ts";
 
@@ -147,6 +147,7 @@ test("a reboot: everything killed and the sockets gone; it is stopped, its disk 
 
 test("stale sockets, and pids that belong to others by now", { timeout: 300_000 }, async (context) => {
   await using g = await ground();
+  if (isRoot) await startReaped(g.home);
   await using workspace = await g.all.create();
   await keep(workspace);
   const pids = await killEverything(g.home);
@@ -154,8 +155,8 @@ test("stale sockets, and pids that belong to others by now", { timeout: 300_000 
   // Whatever a record or a file may say, these are nobody of ours.
   const impostors = pids.flatMap((pid) => processWithPid(pid) ?? []);
   try {
-    if (impostors.length === 0) context.diagnostic("no pid could be had again: only the sockets are stale");
-    else context.diagnostic(`${impostors.length} of ${pids.length} pids are those of impostors`);
+    context.diagnostic(`${impostors.length} of ${pids.length} pids are those of impostors`);
+    if (isRoot) assert.ok(impostors.length > 0, "no pid could be had again");
     await isKept(workspace);
     await killDaemon(g.home);
     await isKept(workspace);
@@ -168,6 +169,27 @@ test("stale sockets, and pids that belong to others by now", { timeout: 300_000 
     for (const impostor of impostors) impostor.kill("SIGKILL");
   }
 });
+
+/**
+ * Starts a home's daemon below a process that reaps it and all that it starts, as an init does: where the tests' own init
+ * does not, the pids of the dead stay taken. It ends when they have.
+ */
+async function startReaped(home: OwnHome): Promise<void> {
+  const becomeSubreaper = "syscall(157, 36, 1, 0, 0, 0) == 0 or die $!;";
+  const script = `$| = 1; ${becomeSubreaper} system(@ARGV) == 0 or die; print "ready\\n"; 1 while wait() != -1;`;
+  const command = ["-e", script, process.execPath, PYRO, "env", "list"];
+  const reaper = spawn("perl", command, { env: { ...process.env, ...home.env }, stdio: ["ignore", "pipe", "inherit"] });
+  let said = "";
+  await new Promise<void>((resolve, reject) => {
+    reaper.stdout.on("data", (chunk: Buffer) => {
+      said += chunk;
+      if (said.endsWith("ready\n")) resolve();
+    });
+    reaper.once("exit", () => reject(new Error(`the reaper ended too early: ${said}`)));
+  });
+  reaper.stdout.destroy();
+  reaper.unref();
+}
 
 /** A process that has this pid, where the kernel lets us choose; undefined when somebody else was faster. */
 function processWithPid(pid: number): ReturnType<typeof spawn> | undefined {

@@ -203,6 +203,7 @@ test("killed after the end and before its record, the end is asked of the guest 
   process.print("all of it");
   process.exit(4);
   await command.settled;
+  await commands.release();
   await writeFile(join(directory, "00000001", "command.json"), record);
   await rm(join(directory, "ended"));
   guest.processes.set("proc_1", process);
