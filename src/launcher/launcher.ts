@@ -170,6 +170,8 @@ export class Launcher {
     this.#watching = undefined;
     if (this.#closed.signal.aborted) return;
     for (const vmId of [...this.#ends.keys()]) this.#tell(vmId, { exitCode: 0, signal: 9, launcherLost: true });
+    // Another removes what it left, sockets and cgroups, as it begins; nobody may have a reason to ask for one soon.
+    this.#ensure().catch(() => {});
   }
 
   #tell(vmId: string, end: VmEnd): void {
