@@ -1,11 +1,12 @@
 // Which function of the engine carries out which operation. One entry for each row of the table.
 import type { Engine } from "../engine/engine.ts";
 import { PyroError } from "../errors/error.ts";
-import type { EventOf, OperationName, OutputOf, ParsedInputOf } from "../operations/table.ts";
+import type { OperationName, OutputOf, ParsedInputOf } from "../operations/table.ts";
 import { type RequestHead, ToClient } from "../wire/protocol.ts";
 import { serveExec } from "./exec.ts";
 import { serveLogs } from "./logs.ts";
 import { listProcesses, readProcess, serveWait, signalProcess, writeProcess } from "./processes.ts";
+import { teller } from "./progress.ts";
 import { serveRun } from "./run.ts";
 import type { Reply, Requests } from "./stream.ts";
 import { serveCreate, servePush } from "./workspace.ts";
@@ -110,14 +111,6 @@ async function inspectEnvironment(engine: Engine, environment: string): Promise<
     index_digest: oci?.index_digest ?? null,
     config_digest: oci?.config_digest ?? null,
     layers: oci === undefined ? null : oci.layers.map((layer) => ({ ...layer })),
-  };
-}
-
-/** Progress of a build, told as events. */
-function teller(reply: Reply) {
-  return (progress: Omit<EventOf<"env.pull">, "type">) => {
-    const event: EventOf<"env.pull"> & EventOf<"doctor"> = { type: "progress", ...progress };
-    void reply.json(ToClient.Event, event);
   };
 }
 

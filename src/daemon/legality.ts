@@ -1,4 +1,5 @@
 // Whether a row may be carried out on a workspace as it is: the table says in which states, this refuses the others.
+import { failedError } from "../engine/workspace/life.ts";
 import { PyroError } from "../errors/error.ts";
 import type { Operation, WorkspaceState } from "../operations/define.ts";
 import { OPERATIONS, type OperationName } from "../operations/table.ts";
@@ -17,9 +18,7 @@ export function checkState(workspaces: { get(idOrName: string): Stateful }, name
   if (legalIn.length === 0 || named === undefined) return;
   const { workspaceId, state, failure } = workspaces.get(named);
   if (legalIn.includes(state)) return;
-  if (state === "failed") {
-    throw new PyroError("WORKSPACE_FAILED", `The workspace ${workspaceId} has failed: ${failure?.message ?? ""}`);
-  }
+  if (state === "failed") throw failedError({ workspace_id: workspaceId, failure });
   const is = state === "creating" ? "is being created" : `is ${state}`;
   throw new PyroError("WORKSPACE_STATE", `The workspace ${workspaceId} ${is}: ${name} is not possible now.`);
 }

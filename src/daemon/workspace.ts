@@ -1,8 +1,9 @@
 // Serves the calls that make a workspace or bring files into one.
 import type { Engine } from "../engine/engine.ts";
 import { PyroError } from "../errors/error.ts";
-import type { EventOf, OutputOf, ParsedInputOf } from "../operations/table.ts";
+import type { OutputOf, ParsedInputOf } from "../operations/table.ts";
 import { type RequestHead, ToClient } from "../wire/protocol.ts";
+import { teller } from "./progress.ts";
 import type { Reply, Requests } from "./stream.ts";
 import { Incoming } from "./upload.ts";
 
@@ -84,11 +85,4 @@ function uploadOf(
   }
   const incoming = new Incoming(requests, cancel);
   return sends ? incoming : undefined;
-}
-
-function teller(reply: Reply) {
-  return (progress: Omit<EventOf<"workspace.create">, "type">) => {
-    const event: EventOf<"workspace.create"> = { type: "progress", ...progress };
-    void reply.json(ToClient.Event, event);
-  };
 }

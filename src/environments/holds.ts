@@ -1,10 +1,11 @@
 // Which images are in use, so that none is removed under its user. In memory: whoever uses one across daemons keeps a
 // record of its own, and holds it again before anything is removed.
+import { Turns } from "../abort/turns.ts";
 
 export class Holds {
   readonly #digests = new Map<string, number>();
   readonly #names = new Map<string, number>();
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns();
 
   /** Holds an image until the function that is returned is called, once or more often. */
   hold(digest: string): () => void {
@@ -34,9 +35,7 @@ export class Holds {
    * holding it. For short things only.
    */
   async exclusively<T>(work: () => Promise<T>): Promise<T> {
-    const mine = this.#last.then(work);
-    this.#last = mine.catch(() => {});
-    return await mine;
+    return await this.#turns.take(work);
   }
 }
 

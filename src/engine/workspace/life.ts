@@ -2,6 +2,7 @@
 // lost. What it is used for is others' business.
 import { randomBytes } from "node:crypto";
 import { orAborted } from "../../abort/or-aborted.ts";
+import { Turns } from "../../abort/turns.ts";
 import { PyroError } from "../../errors/error.ts";
 import type { Launcher } from "../../launcher/launcher.ts";
 import { checkDisk } from "../limits.ts";
@@ -13,7 +14,6 @@ import type { Progress } from "../templates.ts";
 import { Idleness } from "./idleness.ts";
 import type { Ledger } from "./ledger.ts";
 import { layoutOf, type StoredWorkspace } from "./record.ts";
-import { Turns } from "./turns.ts";
 
 /** What workspaces need of the house. */
 export interface WorkspaceContext {
@@ -280,8 +280,11 @@ export function sizesOf(record: StoredWorkspace): Omit<Shape, "environment"> {
   return { vcpuCount: record.vcpu_count, memMib: record.mem_mib, diskMib: record.disk_mib };
 }
 
-export function failedError({ workspace_id, failure }: StoredWorkspace): PyroError {
-  return new PyroError("WORKSPACE_FAILED", `The workspace ${workspace_id} has failed: ${failure?.message ?? ""}`);
+export function failedError(of: {
+  readonly workspace_id: string;
+  readonly failure: { readonly message: string } | null;
+}): PyroError {
+  return new PyroError("WORKSPACE_FAILED", `The workspace ${of.workspace_id} has failed: ${of.failure?.message ?? ""}`);
 }
 
 /** Errors: WORKSPACE_STATE, WORKSPACE_FAILED. */
