@@ -83,6 +83,7 @@ func main() {
 	})
 	go signals(table)
 	server := guestapi.New(version, table)
+	check(guestapi.Warm())
 
 	enter("ports")
 	deadline := time.Now().Add(portDeadline)
@@ -93,6 +94,10 @@ func main() {
 	go func() {
 		boot.Fatal("net", network.Serve(echo))
 	}()
+
+	enter("settle")
+	check(boot.WarmUp())
+	boot.AwaitClock()
 
 	enter("ready")
 	boot.Fatal("control", control.Serve(serve(server.Handler())))

@@ -51,11 +51,15 @@ func New(version string, table *process.Table) *Server {
 	return &Server{version: version, table: table, change: make(chan struct{}, 1)}
 }
 
-// Handler returns the server for HTTP. Messages are not compressed: the link is memory, and the CPU may be emulated.
+// Handler returns the server for HTTP. Messages are not compressed, and nobody reads the date of an answer: the link is
+// memory, and the CPU may be emulated.
 func (s *Server) Handler() http.Handler {
 	_, handler := guestv1connect.NewGuestServiceHandler(s,
 		connect.WithCompression("gzip", nil, nil), connect.WithReadMaxBytes(requestLimit))
-	return handler
+	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
+		writer.Header()["Date"] = nil
+		handler.ServeHTTP(writer, request)
+	})
 }
 
 // Hello tells who answers.
@@ -137,14 +141,20 @@ func (s *Server) MountRoot(ctx context.Context, request *connect.Request[guestv1
 	if mounted {
 		return connect.NewResponse(&guestv1.MountRootResponse{}), nil
 	}
-	root, err := rootfs.Mount(request.Msg.GetBaseType())
+	laid := false
+	root, err := rootfs.Mount(request.Msg.GetBaseType(), func(lower, upper string) (err error) {
+		laid, err = own.Lay(lower, upper)
+		return err
+	})
 	if errors.Is(err, rootfs.ErrBaseType) {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInternal, withErrno(err))
 	}
-	writeFiles(own, nil)
+	if !laid {
+		writeFiles(own, nil)
+	}
 	transfers, err := transfer.Open("/", root.Writable(), rootfs.Upper, boot.Report)
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInternal, withErrno(err))

@@ -6,8 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
-	"regexp"
 	"strings"
 	"time"
 	"unsafe"
@@ -24,9 +22,9 @@ const maxEntropy = 4096
 // ErrInvalid is wrapped by the refusals of a request that makes no sense.
 var ErrInvalid = errors.New("invalid")
 
-var (
-	hostnamePattern  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?$`)
-	machineIDPattern = regexp.MustCompile(`^[0-9a-f]{32}$`)
+const (
+	maxHostname     = 64
+	machineIDDigits = 32
 )
 
 // Identity is what the host gives to a microVM.
@@ -41,14 +39,32 @@ type Identity struct {
 // Validate says what is wrong with it; the error wraps ErrInvalid.
 func (i *Identity) Validate() error {
 	switch {
-	case !hostnamePattern.MatchString(i.Hostname):
-		return fmt.Errorf("hostname: %w: must match %s", ErrInvalid, hostnamePattern)
-	case !machineIDPattern.MatchString(i.MachineID):
+	case !isHostname(i.Hostname):
+		return fmt.Errorf("hostname: %w: must have 1 to %d letters, digits, dots and hyphens, and begin and end with a letter or digit",
+			ErrInvalid, maxHostname)
+	case len(i.MachineID) != machineIDDigits || strings.Trim(i.MachineID, "0123456789abcdef") != "":
 		return fmt.Errorf("machine_id: %w: must be 32 lower-case hexadecimal digits", ErrInvalid)
 	case len(i.Entropy) < minEntropy || len(i.Entropy) > maxEntropy:
 		return fmt.Errorf("entropy: %w: must have %d to %d bytes", ErrInvalid, minEntropy, maxEntropy)
 	}
 	return checkClock(i.UnixNanoseconds)
+}
+
+// isHostname, and the check of the machine id, go without regular expressions: they run once in every microVM.
+func isHostname(name string) bool {
+	if name == "" || len(name) > maxHostname {
+		return false
+	}
+	for at := range len(name) {
+		c := name[at]
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case (c == '.' || c == '-') && at > 0 && at < len(name)-1:
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // Apply makes the kernel's part of it true, the entropy first, and returns the boot id, read for the first time.
@@ -62,11 +78,21 @@ func (i *Identity) Apply() (bootID string, err error) {
 	if err := unix.Sethostname([]byte(i.Hostname)); err != nil {
 		return "", fmt.Errorf("sethostname: %w", err)
 	}
-	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return readBootID()
+}
+
+func readBootID() (string, error) {
+	fd, err := unix.Open("/proc/sys/kernel/random/boot_id", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return "", fmt.Errorf("boot id: %w", err)
 	}
-	return strings.TrimSpace(string(id)), nil
+	defer unix.Close(fd)
+	var text [64]byte
+	n, err := unix.Read(fd, text[:])
+	if err != nil {
+		return "", fmt.Errorf("boot id: %w", err)
+	}
+	return strings.TrimSpace(string(text[:n])), nil
 }
 
 // mixIn credits the bytes to the kernel's random number generator and makes it use them from the next byte on.

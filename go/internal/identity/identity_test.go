@@ -22,16 +22,17 @@ func TestValidate(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*Identity){
-		"no hostname":     func(i *Identity) { i.Hostname = "" },
-		"hostname":        func(i *Identity) { i.Hostname = "a b" },
-		"long hostname":   func(i *Identity) { i.Hostname = strings.Repeat("a", 65) },
-		"hostname's end":  func(i *Identity) { i.Hostname = "a-" },
-		"machine id":      func(i *Identity) { i.MachineID = strings.Repeat("0A", 16) },
-		"short id":        func(i *Identity) { i.MachineID = "0a" },
-		"little entropy":  func(i *Identity) { i.Entropy = make([]byte, 31) },
-		"much entropy":    func(i *Identity) { i.Entropy = make([]byte, 5000) },
-		"clock":           func(i *Identity) { i.UnixNanoseconds = 0 },
-		"clock before us": func(i *Identity) { i.UnixNanoseconds = -1 },
+		"no hostname":      func(i *Identity) { i.Hostname = "" },
+		"hostname":         func(i *Identity) { i.Hostname = "a b" },
+		"long hostname":    func(i *Identity) { i.Hostname = strings.Repeat("a", 65) },
+		"hostname's end":   func(i *Identity) { i.Hostname = "a-" },
+		"hostname's start": func(i *Identity) { i.Hostname = ".a" },
+		"machine id":       func(i *Identity) { i.MachineID = strings.Repeat("0A", 16) },
+		"short id":         func(i *Identity) { i.MachineID = "0a" },
+		"little entropy":   func(i *Identity) { i.Entropy = make([]byte, 31) },
+		"much entropy":     func(i *Identity) { i.Entropy = make([]byte, 5000) },
+		"clock":            func(i *Identity) { i.UnixNanoseconds = 0 },
+		"clock before us":  func(i *Identity) { i.UnixNanoseconds = -1 },
 	} {
 		i := good()
 		change(i)
@@ -132,4 +133,48 @@ func TestAnEtcThatIsNoDirectory(t *testing.T) {
 			t.Errorf("%s: nothing was said", name)
 		}
 	}
+}
+
+func TestLay(t *testing.T) {
+	i := good()
+	lower, upper := t.TempDir(), t.TempDir()
+	try := func(want bool) {
+		t.Helper()
+		if done, err := i.Lay(lower, upper); err != nil || done != want {
+			t.Fatalf("%v, %v", done, err)
+		}
+	}
+	check := func(name, want string) {
+		t.Helper()
+		text, err := os.ReadFile(upper + "/etc/" + name)
+		if err != nil || string(text) != want {
+			t.Fatalf("%s: %q, %v", name, text, err)
+		}
+	}
+	// There is no /etc to lay out alike, or it is something else.
+	try(false)
+	if err := os.Symlink("/", lower+"/etc"); err != nil {
+		t.Fatal(err)
+	}
+	try(false)
+	err := errors.Join(os.Remove(lower+"/etc"), os.Mkdir(lower+"/etc", 0o700),
+		os.Chmod(lower+"/etc", 0o751|os.ModeSetgid),
+		os.WriteFile(lower+"/etc/hosts", []byte("127.0.0.1 localhost\n10.0.0.1 db"), 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
+	try(true)
+	check("machine-id", i.MachineID+"\n")
+	check("hostname", "box-1\n")
+	check("hosts", "127.0.0.1 localhost\n10.0.0.1 db\n127.0.1.1\tbox-1\n")
+	if info, err := os.Stat(upper + "/etc"); err != nil || info.Mode() != os.ModeDir|os.ModeSetgid|0o751 {
+		t.Fatalf("%v, %v", info.Mode(), err)
+	}
+	if info, err := os.Stat(upper + "/etc/machine-id"); err != nil || info.Mode() != 0o444 {
+		t.Fatalf("%v, %v", info.Mode(), err)
+	}
+	// A disk that was used before has an /etc of its own.
+	i.Hostname = "box-2"
+	try(false)
+	check("hostname", "box-1\n")
 }

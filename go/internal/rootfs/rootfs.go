@@ -86,8 +86,10 @@ func Prepare() error {
 }
 
 // Mount mounts the disks and makes them the root of this process and all others, with what Prepare has made in its
-// places. After an error nothing has changed for anyone, and it may be called again. Errors: ErrBaseType, *Error.
-func Mount(baseType string) (*Root, error) {
+// places. lay may put files onto the disk before it is joined with the base: it is given the root of the base and the
+// directory that will lie over it. After an error nothing has changed for anyone, and it may be called again. Errors:
+// ErrBaseType, *Error.
+func Mount(baseType string, lay func(lower, upper string) error) (*Root, error) {
 	if baseType != "squashfs" {
 		return nil, ErrBaseType
 	}
@@ -95,6 +97,8 @@ func Mount(baseType string) (*Root, error) {
 	steps := []step{
 		{"base disk " + baseDevice, func() error { return mountBase(baseType) }},
 		{"writable disk " + writableDevice, root.mountWritable},
+		{"upper directory", makeUpper},
+		{"first files", func() error { return lay(basePlace, writablePlace+"/"+Upper) }},
 		{"overlay", mountOverlay},
 	}
 	for _, target := range kernelTrees {
@@ -157,7 +161,7 @@ func (r *Root) mountWritable() error {
 	return err
 }
 
-func mountOverlay() error {
+func makeUpper() error {
 	info, err := os.Stat(basePlace)
 	if err != nil {
 		return err
@@ -166,9 +170,10 @@ func mountOverlay() error {
 		return err
 	}
 	// The upper directory's mode is that of the root.
-	if err := os.Chmod(writablePlace+"/"+Upper, info.Mode().Perm()); err != nil {
-		return err
-	}
+	return os.Chmod(writablePlace+"/"+Upper, info.Mode().Perm())
+}
+
+func mountOverlay() error {
 	// Said, not left to the kernel's configuration: a disk must mean the same under every kernel.
 	return unix.Mount("overlay", rootPlace, "overlay", 0, "lowerdir="+basePlace+",upperdir="+writablePlace+
 		"/"+Upper+",workdir="+writablePlace+"/work,index=off,metacopy=off,redirect_dir=off")

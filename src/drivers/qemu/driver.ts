@@ -32,6 +32,8 @@ const KVM_BOOT_MS = 20_000;
 const FREEZE_MS = 30_000;
 const MONITOR_MS = 15_000;
 const POLL_MS = 5;
+/** How long the guest has to put away what it had of its first connection: once, and not after each restore. */
+const SETTLE_MS = 300;
 /** Largest device state that is believed, bytes; it is about half a megabyte. */
 const MAX_STATE_BYTES = 64 << 20;
 
@@ -249,6 +251,7 @@ export class QemuDriver implements Driver {
       const control = await machine.openPort("control", signal);
       try {
         await ready(control);
+        await farewell(control);
       } finally {
         control.destroy();
       }
@@ -314,6 +317,12 @@ export class QemuDriver implements Driver {
       details: { stage, driver: this.name, console_tail: tail },
     });
   }
+}
+
+/** Ends a session in order, so that nothing of it is frozen. */
+async function farewell(control: Duplex): Promise<void> {
+  control.end();
+  await sleep(SETTLE_MS);
 }
 
 async function ignoreSharedMemory(qmp: Qmp): Promise<void> {
