@@ -34,7 +34,7 @@ export async function idle(count: number): Promise<Row[]> {
       {
         name: `memory of an idle microVM, ${count} side by side`,
         command: `${command}; Pss in smaps_rollup`,
-        unit: "MB",
+        unit: "MiB",
         samples: memory,
         target: 40,
       },
@@ -51,10 +51,10 @@ export async function idle(count: number): Promise<Row[]> {
   }
 }
 
-/** A process's proportional memory, MB. */
+/** A process's proportional memory, MiB, the unit of smaps. */
 export async function proportional(pid: number): Promise<number> {
   const text = await readFile(`/proc/${pid}/smaps_rollup`, "utf8");
-  return (Number(/^Pss:\s+(\d+) kB/m.exec(text)?.[1]) * 1024) / 1e6;
+  return Number(/^Pss:\s+(\d+) kB/m.exec(text)?.[1]) / 1024;
 }
 
 async function ticks(pid: number): Promise<number> {

@@ -4,7 +4,7 @@ export interface Row {
   readonly name: string;
   /** How to do it by hand, or what is called. */
   readonly command: string;
-  readonly unit: "ms" | "MB" | "%";
+  readonly unit: "ms" | "MiB" | "%";
   readonly samples: readonly number[];
   /** What it should be at most on an idle machine, in the row's unit. */
   readonly target?: number;

@@ -135,7 +135,7 @@ export async function manyWorkspaces(many: number): Promise<Row> {
     return {
       name: `memory of an idle workspace, ${many} side by side`,
       command: "pyro.createWorkspace(); Pss in smaps_rollup",
-      unit: "MB",
+      unit: "MiB",
       samples,
       target: 40,
     };
