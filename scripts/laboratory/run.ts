@@ -13,7 +13,7 @@ const PREPARE_MS = 90_000;
 /** As timeout(1) has it. */
 const TIMED_OUT = 124;
 
-const PATH = `${CHECKOUT}/node_modules/.bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`;
+const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 export interface Run {
   readonly command: readonly string[];
