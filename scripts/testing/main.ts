@@ -1,9 +1,10 @@
-// Runs all tests: Go, unit, command line, microVMs; then looks for anything they left behind. Ends with one line of
+// Runs all tests: Go, unit, command line, microVMs, and those in the lab; then looks for anything they left behind. Ends with one line of
 // counts over all of them. Arguments, if any, are parts of paths: only test files whose path has one are run, no Go.
 import { globSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { runGoTests } from "./go-tests.ts";
+import { runLabTests } from "./lab-tests.ts";
 import { runNodeTests } from "./node-tests.ts";
 import { Scratch } from "./scratch.ts";
 import { Tally } from "./tally.ts";
@@ -29,9 +30,14 @@ for (const [title, pattern, concurrency] of groups) {
   if (files.length > 0) console.log(title);
   await runNodeTests(root, files, concurrency, tally);
 }
+const labFiles = select("test/lab/**/*.test.ts");
+if (labFiles.length > 0) {
+  console.log("Tests in the lab, on Firecracker");
+  await runLabTests(root, scratch.environments(), labFiles, tally);
+}
 for (const file of select("test/**/*.test.ts")) {
-  // A test that no group runs would rot unseen. The lab has a runner of its own.
-  if (started.has(file) || file.startsWith(join(root, "test", "lab"))) continue;
+  // A test that no group runs would rot unseen.
+  if (started.has(file) || labFiles.includes(file)) continue;
   tally.add({
     status: "failed",
     name: file,

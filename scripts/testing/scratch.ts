@@ -74,16 +74,28 @@ export class Scratch {
     process.exit(130);
   }
 
+  /** The directory of the environments of the run's home, with the default one in it. */
+  environments(): string {
+    const directory = join(process.env.PYRO_HOME ?? "", "environments");
+    if (!existsSync(join(directory, "images"))) this.#pyro("env", "pull", "debian:12");
+    return directory;
+  }
+
   close(): void {
     rmSync(this.#directory, { recursive: true, force: true });
   }
 
   #stopDaemon(): string {
     if (!existsSync(join(this.#root, "dist", "cli.js"))) return "";
-    const stopped = spawnSync(process.execPath, [join(this.#root, "bin", "pyro.js"), "daemon", "stop"], {
-      timeout: 60_000,
+    return this.#pyro("daemon", "stop");
+  }
+
+  /** Runs a command; says what went wrong, empty when nothing did. */
+  #pyro(...words: string[]): string {
+    const ended = spawnSync(process.execPath, [join(this.#root, "bin", "pyro.js"), ...words], {
+      timeout: 600_000,
       encoding: "utf8",
     });
-    return stopped.status === 0 ? "" : `daemon stop: status ${stopped.status}\n${stopped.stdout}${stopped.stderr}`;
+    return ended.status === 0 ? "" : `${words.join(" ")}: status ${ended.status}\n${ended.stdout}${ended.stderr}`;
   }
 }
