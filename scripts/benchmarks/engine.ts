@@ -17,7 +17,13 @@ export interface Measured {
 /** Opens it with everything prepared for the shape. No daemon may run in this home. */
 export async function openEngine(poolSize: number): Promise<Measured> {
   const paths = pathsFor(process.env, process.getuid?.() ?? 0);
-  const engine = await Engine.open(paths, { driver: "auto", unconfined: false, poolSize, templateLimit: 8 });
+  const engine = await Engine.open(paths, {
+    driver: "auto",
+    firecracker: undefined,
+    unconfined: false,
+    poolSize,
+    templateLimit: 8,
+  });
   const close = async () => {
     await engine.close();
     await removeSocketDirectories(paths);

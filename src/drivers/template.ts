@@ -38,6 +38,10 @@ export function digestOf(state: Uint8Array): string {
   return createHash("sha256").update(state).digest("hex");
 }
 
+export async function digestOfFile(path: string): Promise<string> {
+  return digestOf(await readFile(path));
+}
+
 /** Reads the record and checks the device state against it; the launcher checks the memory: see memory.ts. */
 export async function checkTemplate(directory: string, key: string): Promise<TemplateRecord> {
   const files = filesOf(directory);
@@ -45,7 +49,7 @@ export async function checkTemplate(directory: string, key: string): Promise<Tem
     const record = await readRecord<TemplateRecord>(files.record);
     if (record == null) throw new Error("it has no record");
     if (record.schema_version !== SCHEMA_VERSION || record.key !== key) throw new Error("it is of another make");
-    if (digestOf(await readFile(files.state)) !== record.state_sha256) throw new Error("its device state has changed");
+    if ((await digestOfFile(files.state)) !== record.state_sha256) throw new Error("its device state has changed");
     if ((await stat(files.memory)).size !== record.memory_bytes) throw new Error("its memory has another size");
     return record;
   } catch (error) {

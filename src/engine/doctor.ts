@@ -3,7 +3,7 @@ import type { EnvironmentStore } from "../environments/store.ts";
 import { PyroError } from "../errors/error.ts";
 import type { Launcher } from "../launcher/launcher.ts";
 import type { OutputOf } from "../operations/table.ts";
-import { Acceleration, type Chosen } from "./acceleration.ts";
+import { Acceleration, type Chosen, type Considered } from "./acceleration.ts";
 import { confinementFix, readNamespaceSettings } from "./confinement-trial.ts";
 import { type Check, failed, hostChecks, kvmInTheWay, ok, warning } from "./host-checks.ts";
 import type { Paths } from "./paths.ts";
@@ -55,7 +55,7 @@ export class Doctor {
     try {
       const boot = await environments.boot(progress, signal);
       chosen = await acceleration.choose(boot, progress);
-      checks.push(await kvmCheck(chosen));
+      checks.push(...(await choiceChecks(chosen, this.#context.settings.driver)));
       progress({ stage: "probe", message: "booting a probe guest", fraction: null });
       const { bootMs } = await chosen.templates.probe(Acceleration.probeSpec(boot));
       const { acceleration: how } = chosen.driver.features;
@@ -83,10 +83,40 @@ export class Doctor {
   }
 }
 
-async function kvmCheck(chosen: Chosen): Promise<Check> {
-  if (chosen.kvm?.works) return ok("kvm", chosen.kvm.message);
+/** Why it is that driver: what was looked at before it, and what was in the way of that. */
+async function choiceChecks({ considered }: Chosen, setting: Settings["driver"]): Promise<Check[]> {
+  const checks: Check[] = [];
+  const firecracker = considered.find(({ name }) => name === "firecracker");
+  if (firecracker !== undefined) checks.push(firecrackerCheck(firecracker, considered));
+  const underKvm = considered.find(({ name, acceleration }) => name === "qemu" && acceleration === "kvm");
+  if (underKvm !== undefined) checks.push(await kvmCheck(underKvm));
+  const last = considered.at(-1);
+  if (last !== undefined) {
+    const why = setting === "auto" ? "the first that works here" : `PYRO_DRIVER or config.json says ${setting}`;
+    checks.push(ok("driver", `${last.name} with ${last.acceleration.toUpperCase()}: ${why}`));
+  }
+  return checks;
+}
+
+function firecrackerCheck({ works, tried, message, fix }: Considered, all: readonly Considered[]): Check {
+  const name = "firecracker";
+  if (works) return ok(name, message);
+  if (tried) {
+    const remembered =
+      "the answer is remembered for this kernel, CPU and Firecracker: see KVM in docs/troubleshooting.md";
+    return warning(name, message, remembered);
+  }
+  // It is of use only where KVM works.
+  if (!all.some((other) => other.acceleration === "kvm" && other.works)) {
+    return ok(name, `${message}; without a KVM that works there is no use for it`);
+  }
+  return warning(name, `${message}; QEMU is used, which starts more slowly`, fix ?? "");
+}
+
+async function kvmCheck(underKvm: Considered): Promise<Check> {
+  if (underKvm.works) return ok("kvm", underKvm.message);
   const obstacle = await kvmInTheWay();
-  const found = obstacle?.message ?? chosen.kvm?.message ?? "/dev/kvm could not be opened";
+  const found = obstacle?.message ?? (underKvm.tried ? underKvm.message : "/dev/kvm could not be opened");
   return warning(
     "kvm",
     `${found}; microVMs run under emulation (TCG), many times slower`,

@@ -298,14 +298,19 @@ func parseSpec(m *launchv1.StartVmRequest) (vmm.Spec, error) {
 		spec.Ports = append(spec.Ports, port)
 	}
 	for i, file := range m.GetFiles() {
-		if err := checkPath(fmt.Sprintf("files[%d].path", i), file.GetPath()); err != nil {
+		name, made := file.GetName(), file.GetPath() == "" && file.GetName() != ""
+		if err := checkPath(fmt.Sprintf("files[%d].path", i), file.GetPath()); err != nil && !made {
 			return spec, err
 		}
-		name := file.GetName()
+		if file.GetEmptyBytes() > memory.MaxBytes || (file.GetEmptyBytes() > 0) != made {
+			return spec, invalid("files[%d].empty_bytes is %d: for a file with a name and no path", i, file.GetEmptyBytes())
+		}
 		if name != "" && !namePattern.MatchString(name) {
 			return spec, invalid("files[%d].name %.80q does not match %s", i, name, namePattern)
 		}
-		spec.Files = append(spec.Files, vmm.File{Path: file.GetPath(), ReadOnly: file.GetReadOnly(), Name: name})
+		spec.Files = append(spec.Files, vmm.File{
+			Path: file.GetPath(), ReadOnly: file.GetReadOnly(), Name: name, Empty: file.GetEmptyBytes(),
+		})
 	}
 	if m.GetJailer() == "" {
 		return spec, nil

@@ -16,6 +16,8 @@ type File struct {
 	Path     string
 	ReadOnly bool
 	Name     string
+	// Empty is the size of a file that is made for the VMM, where there is no path.
+	Empty uint64
 }
 
 // open opens a regular file, never through a symbolic link in its last part.

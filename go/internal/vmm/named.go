@@ -49,7 +49,7 @@ func (v *vm) checkFiles() error {
 func (v *vm) named() []confine.Named {
 	var named []confine.Named
 	for _, file := range v.spec.Files {
-		if file.Name != "" {
+		if file.Name != "" && file.Empty == 0 {
 			named = append(named, confine.Named{Path: file.Path, Name: file.Name, ReadOnly: file.ReadOnly})
 		}
 	}
@@ -65,10 +65,36 @@ func (v *vm) linkNamed() error {
 	return nil
 }
 
+// makeEmpty makes the files that are the VMM's alone, without taking room for them.
+func (v *vm) makeEmpty() error {
+	for _, file := range v.spec.Files {
+		if file.Empty == 0 {
+			continue
+		}
+		path := filepath.Join(v.root(), file.Name)
+		made, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err == nil {
+			err = errors.Join(made.Truncate(int64(file.Empty)), made.Chown(int(v.owner()), int(v.owner())), made.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("make an empty file: %w", err)
+		}
+	}
+	return nil
+}
+
+// owner is the VMM's user.
+func (v *vm) owner() uint32 {
+	if v.uid != 0 {
+		return v.uid
+	}
+	return uint32(os.Geteuid())
+}
+
 // lendDisks makes the files that the VMM writes its user's own. They are where no other user gets to.
 func (v *vm) lendDisks() error {
 	for _, file := range v.spec.Files {
-		if file.ReadOnly {
+		if file.ReadOnly || file.Empty > 0 {
 			continue
 		}
 		opened, err := file.open()

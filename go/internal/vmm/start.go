@@ -168,6 +168,9 @@ func (r *Registry) launch(ctx context.Context, v *vm) (err error) {
 	}
 	files := []*os.File{null, nil, nil, lent}
 	for _, file := range v.spec.Files {
+		if file.Empty > 0 {
+			continue
+		}
 		opened, err := file.open()
 		if err != nil {
 			return err
@@ -217,6 +220,9 @@ func (r *Registry) launch(ctx context.Context, v *vm) (err error) {
 		if err := v.linkNamed(); err != nil {
 			return err
 		}
+	}
+	if err := v.makeEmpty(); err != nil {
+		return err
 	}
 	v.group, v.info.LimitNotes = r.cgroups.Make(v.spec.ID, confine.Limits{
 		MemoryMiB: v.spec.MemoryMiB, VCPUs: v.spec.VCPUs, KVM: v.spec.KVM,

@@ -46,7 +46,7 @@ export class QemuDriver implements Driver {
 
   constructor(options: QemuOptions) {
     this.#options = options;
-    this.features = { acceleration: options.kvm ? "kvm" : "tcg", pause: true, hotAttach: true };
+    this.features = { acceleration: options.kvm ? "kvm" : "tcg", pause: true, hotAttach: true, stopsWhenFull: true };
   }
 
   fingerprint(): Promise<string> {

@@ -13,9 +13,13 @@ import { Qmp } from "./qmp.ts";
 /** Descriptor sets of files attached after the start; the drives' own are 1 to 3. */
 const FIRST_ATTACHED_SET = 10;
 
+/** What it stood still over is written at once. */
+const GO_ON_MIB = 64;
+
 export class QemuMachine implements Machine {
   readonly vmId: string;
   readonly ended: Promise<string>;
+  readonly roomToGoOnMib = GO_ON_MIB;
   readonly #launcher: Launcher;
   readonly #directory: string;
   #attached = 0;

@@ -260,8 +260,12 @@ export class Workspace implements CommandHost, DiskUser {
     });
   }
 
-  async outOfRoom(): Promise<boolean> {
-    return (await this.vm?.machine.outOfRoom()) ?? false;
+  async outOfRoom(freeMib: number): Promise<boolean> {
+    return (await this.vm?.machine.outOfRoom(freeMib)) ?? false;
+  }
+
+  get roomToGoOnMib(): number {
+    return this.vm?.machine.roomToGoOnMib ?? 0;
   }
 
   /** What runs in it waits; who asks for something new is told. */
