@@ -15,13 +15,14 @@ const CODENAME = "bookworm";
 
 /**
  * Fetches the newest cloud kernel and leaves in `<staging>/kernel`: vmlinuz, modules/*.ko, modules/order (file names
- * in loading order, one a line) and kernel.json.
+ * in loading order, one a line) and kernel.json. `wanted` are the modules, without those that they need themselves.
  * Errors: HOST_UNSUPPORTED, HOST_TOOL_MISSING, HOST_DISK_FULL, ENVIRONMENT_BUILD_FAILED.
  */
 export async function fetchKernel(
   staging: string,
   onProgress: OnProgress,
   signal?: AbortSignal,
+  wanted: readonly string[] = GUEST_MODULES,
 ): Promise<{ directory: string; manifest: KernelManifest }> {
   onProgress({ stage: "kernel", message: "Looking for Debian's cloud kernel", fraction: 0 });
   const apt = await openApt(CODENAME, staging, signal);
@@ -42,7 +43,7 @@ export async function fetchKernel(
   await mkdir(modules, { recursive: true });
   const vmlinuz = join(directory, "vmlinuz");
   await copyFile(join(unpacked, "boot", `vmlinuz-${release}`), vmlinuz);
-  const order = await copyModules(join(unpacked, "lib", "modules", release), modules);
+  const order = await copyModules(join(unpacked, "lib", "modules", release), modules, wanted);
   await writeFile(join(modules, "order"), order.map((file) => `${file}\n`).join(""));
   const manifest: KernelManifest = {
     schema_version: SCHEMA_VERSION,
@@ -89,8 +90,8 @@ async function resolve(apt: Apt): Promise<{ name: string; version: string } | un
   return match?.[1] && match[2] ? { name: match[1], version: match[2] } : undefined;
 }
 
-/** Copies the modules that a guest needs; returns their file names in loading order. */
-async function copyModules(from: string, to: string): Promise<string[]> {
+/** Copies the wanted modules and what they need; returns their file names in loading order. */
+async function copyModules(from: string, to: string, wanted: readonly string[]): Promise<string[]> {
   const files = new Map<string, string>();
   for (const entry of await readdir(join(from, "kernel"), { recursive: true })) {
     if (entry.endsWith(".ko")) files.set(moduleName(entry), join(from, "kernel", entry));
@@ -104,10 +105,10 @@ async function copyModules(from: string, to: string): Promise<string[]> {
     dependencies.set(name, needs);
     for (const need of needs) await read(need);
   };
-  for (const name of GUEST_MODULES) await read(name);
+  for (const name of wanted) await read(name);
   try {
     const order: string[] = [];
-    for (const name of loadOrder(GUEST_MODULES, dependencies, builtin)) {
+    for (const name of loadOrder(wanted, dependencies, builtin)) {
       const file = files.get(name);
       if (!file) throw new RangeError(`kernel module ${name} is not in the package`);
       await copyFile(file, join(to, `${name}.ko`));

@@ -29,7 +29,11 @@ export class Qmp {
 
   /** Connects to a monitor and takes it out of negotiation. */
   static async open(path: string): Promise<Qmp> {
-    const socket = await connectOwn(path);
+    return await Qmp.over(await connectOwn(path));
+  }
+
+  /** The same with a monitor that is connected already. */
+  static async over(socket: Socket): Promise<Qmp> {
     const qmp = new Qmp(socket);
     const greeting = qmp.#expect("greeting");
     socket.setEncoding("utf8");
