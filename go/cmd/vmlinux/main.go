@@ -37,5 +37,9 @@ func run(from, to string) error {
 	if _, err := file.Write(kernel); err != nil {
 		return err
 	}
+	// VMMs of other users read it, whatever the umask is.
+	if err := file.Chmod(0o644); err != nil {
+		return err
+	}
 	return file.Sync()
 }
