@@ -41,12 +41,12 @@ import { FirecrackerMachine } from "./machine.ts";
 
 /** A KVM that works boots in a second or two; one that does not hangs. A nested one under emulation takes 5 to 10 s. */
 const BOOT_MS = 40_000;
-/** All of the guest's memory is written. */
+/** The memory that the guest has touched is written. */
 const FREEZE_MS = 120_000;
 const LOAD_MS = 30_000;
 const API_MS = 15_000;
 const POLL_MS = 5;
-/** What the VMM writes its memory into, in the template's directory: every byte of it, until it was saved sparsely. */
+/** What the VMM writes its memory into, in the template's directory, until it was saved. */
 const RAW_MEMORY = "memory.raw";
 
 export interface FirecrackerOptions {
