@@ -4,6 +4,7 @@ import { PyroError } from "../errors/error.ts";
 import type { Launcher } from "../launcher/launcher.ts";
 import type { OutputOf } from "../operations/table.ts";
 import { Acceleration, type Chosen, type Considered } from "./acceleration.ts";
+import { candidates } from "./candidates.ts";
 import { confinementFix, readNamespaceSettings } from "./confinement-trial.ts";
 import { type Check, failed, hostChecks, kvmInTheWay, ok, warning } from "./host-checks.ts";
 import type { Paths } from "./paths.ts";
@@ -29,8 +30,10 @@ export class Doctor {
 
   /** Runs every check; a failing host is a report, not an error. */
   async examine(progress: Progress, signal: AbortSignal): Promise<Report> {
-    const { paths, settings } = this.#context;
-    const checks = await hostChecks(paths, settings.unconfined, signal);
+    const { paths, settings, launcher } = this.#context;
+    const ways = await candidates(paths, launcher, settings);
+    const otherDriver = ways.some(({ name, driver }) => name !== "qemu" && driver !== undefined);
+    const checks = await hostChecks(paths, settings.unconfined, otherDriver, signal);
     const unfit = checks.some((check) => check.status === "failed");
     const probed = unfit ? undefined : await this.#probe(progress, signal);
     if (probed !== undefined) checks.push(...probed.checks);

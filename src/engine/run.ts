@@ -223,6 +223,7 @@ export class Run implements DiskUser {
       const shape = {
         environment: input.environment,
         vcpuCount: input.vcpu_count,
+        driver: input.driver,
         memMib: input.mem_mib,
         diskMib: input.disk_mib,
       };

@@ -129,7 +129,7 @@ export const CODES = {
     exit: 1,
     retryable: false,
     hint: "`pyro doctor` says what is in its way; without --driver and PYRO_DRIVER pyro takes what works.",
-    mcpHint: "Leave `driver` out: what works here is used.",
+    mcpHint: OPERATOR_HINT,
   },
   MICROVM_START_FAILED: {
     exit: 1,
