@@ -90,6 +90,8 @@ export interface Template {
 export interface Driver {
   readonly name: "qemu" | "firecracker";
   readonly features: Features;
+  /** What shuts its VMM in, as a part of a sentence for people. */
+  readonly fence: string;
   /** Names everything beside the MachineSpec that a template of this driver depends on: VMM build, arguments, CPU. */
   fingerprint(): Promise<string>;
   /**

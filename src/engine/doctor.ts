@@ -1,4 +1,5 @@
 // What this host has, what pyro will use of it, and how to get better: checks, and a probe guest that really boots.
+import type { Driver } from "../drivers/driver.ts";
 import type { EnvironmentStore } from "../environments/store.ts";
 import { PyroError } from "../errors/error.ts";
 import type { Launcher } from "../launcher/launcher.ts";
@@ -43,7 +44,7 @@ export class Doctor {
       checks,
       driver: probed?.chosen?.driver.name ?? "qemu",
       acceleration,
-      isolation: isolation(acceleration, settings.unconfined),
+      isolation: isolation(probed?.chosen?.driver),
       probe: probed?.probe ?? null,
     };
   }
@@ -147,14 +148,11 @@ function limitsCheck(limits: { bounded: string[]; notes: string[] } | undefined)
   );
 }
 
-function isolation(acceleration: "kvm" | "tcg" | null, unconfined: boolean): string {
-  const user = process.getuid?.() === 0 ? "an unprivileged user for each microVM" : "no privileges beyond this user's";
-  const fence = unconfined ? "nothing but QEMU itself (unconfined)" : `bubblewrap, namespaces, ${user} and seccomp`;
-  if (acceleration === "kvm")
-    return `hardware virtualization (KVM, not yet proven by pyro's own tests on such a host), then ${fence}`;
-  if (acceleration === "tcg")
-    return `emulation (TCG), for which QEMU promises no isolation of its own, so what counts is ${fence}`;
-  return "none yet: no microVM could be started";
+function isolation(driver: Driver | undefined): string {
+  if (driver === undefined) return "none yet: no microVM could be started";
+  const { features, fence } = driver;
+  if (features.acceleration === "kvm") return `hardware virtualization (KVM), then ${fence}`;
+  return `emulation (TCG), for which QEMU promises no isolation of its own, so what counts is ${fence}`;
 }
 
 function withTail(error: PyroError): string {

@@ -58,6 +58,7 @@ export interface FirecrackerOptions {
 export class FirecrackerDriver implements Driver {
   readonly name = "firecracker";
   readonly features: Features = { acceleration: "kvm", pause: true, hotAttach: false, stopsWhenFull: false };
+  readonly fence: string;
   readonly #options: FirecrackerOptions;
   /** In a jail it inherits no descriptors: memory goes by name. */
   readonly #jailed: boolean;
@@ -66,6 +67,7 @@ export class FirecrackerDriver implements Driver {
   constructor(options: FirecrackerOptions) {
     this.#options = options;
     this.#jailed = options.confined && options.found.jailer !== undefined;
+    this.fence = fenceOf(options.confined, this.#jailed);
   }
 
   fingerprint(): Promise<string> {
@@ -255,4 +257,10 @@ export class FirecrackerDriver implements Driver {
       await sleep(POLL_MS);
     }
   }
+}
+
+function fenceOf(confined: boolean, jailed: boolean): string {
+  if (jailed) return "Firecracker's jailer, namespaces, an unprivileged user for each microVM and seccomp";
+  if (confined) return "bubblewrap, namespaces, no privileges beyond this user's and Firecracker's seccomp filters";
+  return "nothing but Firecracker's seccomp filters (unconfined)";
 }

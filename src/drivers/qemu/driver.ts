@@ -41,11 +41,16 @@ export interface QemuOptions {
 export class QemuDriver implements Driver {
   readonly name = "qemu";
   readonly features: Features;
+  readonly fence: string;
   readonly #options: QemuOptions;
   #fingerprint: Promise<string> | undefined;
 
   constructor(options: QemuOptions) {
     this.#options = options;
+    const user =
+      process.getuid?.() === 0 ? "an unprivileged user for each microVM" : "no privileges beyond this user's";
+    const confined = `bubblewrap, namespaces, ${user} and seccomp`;
+    this.fence = options.confined ? confined : "nothing but QEMU itself (unconfined)";
     this.features = { acceleration: options.kvm ? "kvm" : "tcg", pause: true, hotAttach: true, stopsWhenFull: true };
   }
 
