@@ -2,6 +2,7 @@
 import { Engine, removeSocketDirectories } from "../../src/engine/engine.ts";
 import { type Paths, pathsFor } from "../../src/engine/paths.ts";
 import type { Prepared, Shape } from "../../src/engine/preparation.ts";
+import { readSettings } from "../../src/engine/settings.ts";
 
 export const SHAPE: Shape = { environment: "debian:12", vcpuCount: 1, memMib: 1024, diskMib: 16_384 };
 
@@ -17,7 +18,7 @@ export interface Measured {
 /** Opens it with everything prepared for the shape. No daemon may run in this home. */
 export async function openEngine(poolSize: number): Promise<Measured> {
   const paths = pathsFor(process.env, process.getuid?.() ?? 0);
-  const engine = await Engine.open(paths, { driver: "auto", unconfined: false, poolSize, templateLimit: 8 });
+  const engine = await Engine.open(paths, { ...readSettings(process.env), poolSize });
   const close = async () => {
     await engine.close();
     await removeSocketDirectories(paths);

@@ -27,9 +27,17 @@ export const SETTINGS = {
   driver: {
     key: "driver",
     variable: "PYRO_DRIVER",
-    kind: choice("auto", "qemu"),
+    kind: choice("auto", "firecracker", "qemu"),
     fallback: "auto",
-    meaning: "What runs microVMs; the daemon reads it when it starts",
+    meaning: "What runs microVMs, where a call names nothing else; the daemon reads it when it starts",
+  },
+  /** Undefined: PATH, then pyro's own directory of tools. */
+  firecracker: {
+    key: "firecracker",
+    variable: "PYRO_FIRECRACKER",
+    kind: absolutePath(),
+    fallback: undefined,
+    meaning: "The program firecracker, its jailer beside it; the daemon reads it when it starts",
   },
   unconfined: {
     key: "unconfined",
@@ -146,6 +154,11 @@ function count(least: number, most: number): Kind<number> {
     fromText: (text) => (/^\d{1,6}$/.test(text) ? within(Number(text)) : undefined),
     fromJson: within,
   };
+}
+
+function absolutePath(): Kind<string> {
+  const found = (value: unknown) => (typeof value === "string" && isAbsolute(value) ? value : undefined);
+  return { takes: "an absolute path", fromText: found, fromJson: found };
 }
 
 function name(): Kind<string> {

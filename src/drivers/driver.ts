@@ -2,12 +2,19 @@
 // machines; it knows nothing of workspaces, environments or commands.
 import type { Duplex } from "node:stream";
 
+export interface Kernel {
+  /** Host path of the kernel, compressed as distributions have it, and its sha256. */
+  readonly path: string;
+  readonly sha256: string;
+  /** Host path of the same kernel as an ELF file; made by the first call. */
+  uncompressed(): Promise<string>;
+}
+
 /** What a template is made of; every field is part of its key. */
 export interface MachineSpec {
   readonly vcpuCount: number;
   readonly memMib: number;
-  /** Host path of the kernel and its sha256. */
-  readonly kernel: { readonly path: string; readonly sha256: string };
+  readonly kernel: Kernel;
   /** Host path of the initramfs and its sha256. */
   readonly initramfs: { readonly path: string; readonly sha256: string };
 }
@@ -45,9 +52,12 @@ export interface Machine {
   resize(role: "writable" | "aux", virtualBytes: number): Promise<void>;
   /**
    * Whether it stands still because the host had no room for what the guest wrote. Nothing is lost: `resume` writes it
-   * again.
+   * again. `hostFreeMib` is what is free where its disk is: one whose VMM does not stop by itself is stopped here, while
+   * there is some room left.
    */
-  outOfRoom(): Promise<boolean>;
+  outOfRoom(hostFreeMib?: number): Promise<boolean>;
+  /** With so much free, MiB, it may go on after that. */
+  readonly roomToGoOnMib: number;
   pause(): Promise<void>;
   resume(): Promise<void>;
   /** Ends it at once and returns when its processes are gone. Idempotent. */
@@ -61,7 +71,13 @@ export interface Machine {
 export interface Features {
   readonly acceleration: "kvm" | "tcg";
   readonly pause: boolean;
+  /** A drive's file can be given to a microVM that runs already. */
   readonly hotAttach: boolean;
+  /**
+   * A microVM whose writes find no room on the host stands still at that very write. Where not, it is stopped with some
+   * room left, and what it writes faster than that is looked at fails in the guest.
+   */
+  readonly stopsWhenFull: boolean;
 }
 
 /** A booted, frozen microVM on disk. */
@@ -74,6 +90,8 @@ export interface Template {
 export interface Driver {
   readonly name: "qemu" | "firecracker";
   readonly features: Features;
+  /** What shuts its VMM in, as a part of a sentence for people. */
+  readonly fence: string;
   /** Names everything beside the MachineSpec that a template of this driver depends on: VMM build, arguments, CPU. */
   fingerprint(): Promise<string>;
   /**

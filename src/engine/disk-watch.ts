@@ -3,18 +3,18 @@
 import { PyroError } from "../errors/error.ts";
 import { freeDiskMib } from "../host/resources.ts";
 
-const LOOK_MS = 5_000;
+const LOOK_MS = 1_000;
 /** Below this much free space the microVMs are asked, MiB: much can be written between two looks. */
 const SHORT_MIB = 1024;
 /** At the first look, and at each one of so many, they are asked whatever is free. */
-const ASK_ANYWAY = 12;
-/** With this much free space those that stand still go on, MiB. */
-const ROOM_MIB = 64;
+const ASK_ANYWAY = 60;
 
 /** Something with a microVM whose disk is on the file system that is watched. */
 export interface DiskUser {
-  /** False when it has no microVM. */
-  outOfRoom(): Promise<boolean>;
+  /** False when it has no microVM. `freeMib` is what is free where its disk is. */
+  outOfRoom(freeMib: number): Promise<boolean>;
+  /** With so much free, MiB, it may go on. */
+  readonly roomToGoOnMib: number;
   /** It stands still. Called once, until it went on. */
   noRoom(error: PyroError): void;
   /** There is room: it is to go on. */
@@ -55,15 +55,16 @@ export class DiskWatch {
       const free = await freeDiskMib(this.#directory);
       // What an earlier daemon left may stand still though there is room by now, and so may what ran into a quota.
       const anyway = this.#looks++ % ASK_ANYWAY === 0;
-      if (anyway || free < SHORT_MIB) await Promise.all(users.map((user) => this.#check(user)));
-      if (free >= ROOM_MIB) await Promise.all([...this.#standing].map((user) => this.#goOn(user)));
+      if (anyway || free < SHORT_MIB) await Promise.all(users.map((user) => this.#check(user, free)));
+      const ready = [...this.#standing].filter((user) => free >= user.roomToGoOnMib);
+      await Promise.all(ready.map((user) => this.#goOn(user)));
     } finally {
       this.#looking = false;
     }
   }
 
-  async #check(user: DiskUser): Promise<void> {
-    if (this.#standing.has(user) || !(await user.outOfRoom().catch(() => false))) return;
+  async #check(user: DiskUser, freeMib: number): Promise<void> {
+    if (this.#standing.has(user) || !(await user.outOfRoom(freeMib).catch(() => false))) return;
     this.#standing.add(user);
     user.noRoom(
       new PyroError("HOST_DISK_FULL", `The host had no room below ${this.#directory} for what the guest wrote.`),

@@ -1,9 +1,11 @@
 // What this host has, what pyro will use of it, and how to get better: checks, and a probe guest that really boots.
+import type { Driver } from "../drivers/driver.ts";
 import type { EnvironmentStore } from "../environments/store.ts";
 import { PyroError } from "../errors/error.ts";
 import type { Launcher } from "../launcher/launcher.ts";
 import type { OutputOf } from "../operations/table.ts";
-import { Acceleration, type Chosen } from "./acceleration.ts";
+import { Acceleration, type Chosen, type Considered } from "./acceleration.ts";
+import { candidates } from "./candidates.ts";
 import { confinementFix, readNamespaceSettings } from "./confinement-trial.ts";
 import { type Check, failed, hostChecks, kvmInTheWay, ok, warning } from "./host-checks.ts";
 import type { Paths } from "./paths.ts";
@@ -29,8 +31,10 @@ export class Doctor {
 
   /** Runs every check; a failing host is a report, not an error. */
   async examine(progress: Progress, signal: AbortSignal): Promise<Report> {
-    const { paths, settings } = this.#context;
-    const checks = await hostChecks(paths, settings.unconfined, signal);
+    const { paths, settings, launcher } = this.#context;
+    const ways = await candidates(paths, launcher, settings);
+    const otherDriver = ways.some(({ name, driver }) => name !== "qemu" && driver !== undefined);
+    const checks = await hostChecks(paths, settings.unconfined, otherDriver, signal);
     const unfit = checks.some((check) => check.status === "failed");
     const probed = unfit ? undefined : await this.#probe(progress, signal);
     if (probed !== undefined) checks.push(...probed.checks);
@@ -40,7 +44,7 @@ export class Doctor {
       checks,
       driver: probed?.chosen?.driver.name ?? "qemu",
       acceleration,
-      isolation: isolation(acceleration, settings.unconfined),
+      isolation: isolation(probed?.chosen?.driver),
       probe: probed?.probe ?? null,
     };
   }
@@ -55,7 +59,7 @@ export class Doctor {
     try {
       const boot = await environments.boot(progress, signal);
       chosen = await acceleration.choose(boot, progress);
-      checks.push(await kvmCheck(chosen));
+      checks.push(...(await choiceChecks(chosen, this.#context.settings.driver)));
       progress({ stage: "probe", message: "booting a probe guest", fraction: null });
       const { bootMs } = await chosen.templates.probe(Acceleration.probeSpec(boot));
       const { acceleration: how } = chosen.driver.features;
@@ -83,10 +87,40 @@ export class Doctor {
   }
 }
 
-async function kvmCheck(chosen: Chosen): Promise<Check> {
-  if (chosen.kvm?.works) return ok("kvm", chosen.kvm.message);
+/** Why it is that driver: what was looked at before it, and what was in the way of that. */
+async function choiceChecks({ considered }: Chosen, setting: Settings["driver"]): Promise<Check[]> {
+  const checks: Check[] = [];
+  const firecracker = considered.find(({ name }) => name === "firecracker");
+  if (firecracker !== undefined) checks.push(firecrackerCheck(firecracker, considered));
+  const underKvm = considered.find(({ name, acceleration }) => name === "qemu" && acceleration === "kvm");
+  if (underKvm !== undefined) checks.push(await kvmCheck(underKvm));
+  const last = considered.at(-1);
+  if (last !== undefined) {
+    const why = setting === "auto" ? "the first that works here" : `PYRO_DRIVER or config.json says ${setting}`;
+    checks.push(ok("driver", `${last.name} with ${last.acceleration.toUpperCase()}: ${why}`));
+  }
+  return checks;
+}
+
+function firecrackerCheck({ works, tried, message, fix }: Considered, all: readonly Considered[]): Check {
+  const name = "firecracker";
+  if (works) return ok(name, message);
+  if (tried) {
+    const remembered =
+      "the answer is remembered for this kernel, CPU and Firecracker: see KVM in docs/troubleshooting.md";
+    return warning(name, message, remembered);
+  }
+  // It is of use only where KVM works.
+  if (!all.some((other) => other.acceleration === "kvm" && other.works)) {
+    return ok(name, `${message}; without a KVM that works there is no use for it`);
+  }
+  return warning(name, `${message}; QEMU is used, which starts more slowly`, fix ?? "");
+}
+
+async function kvmCheck(underKvm: Considered): Promise<Check> {
+  if (underKvm.works) return ok("kvm", underKvm.message);
   const obstacle = await kvmInTheWay();
-  const found = obstacle?.message ?? chosen.kvm?.message ?? "/dev/kvm could not be opened";
+  const found = obstacle?.message ?? (underKvm.tried ? underKvm.message : "/dev/kvm could not be opened");
   return warning(
     "kvm",
     `${found}; microVMs run under emulation (TCG), many times slower`,
@@ -114,14 +148,11 @@ function limitsCheck(limits: { bounded: string[]; notes: string[] } | undefined)
   );
 }
 
-function isolation(acceleration: "kvm" | "tcg" | null, unconfined: boolean): string {
-  const user = process.getuid?.() === 0 ? "an unprivileged user for each microVM" : "no privileges beyond this user's";
-  const fence = unconfined ? "nothing but QEMU itself (unconfined)" : `bubblewrap, namespaces, ${user} and seccomp`;
-  if (acceleration === "kvm")
-    return `hardware virtualization (KVM, not yet proven by pyro's own tests on such a host), then ${fence}`;
-  if (acceleration === "tcg")
-    return `emulation (TCG), for which QEMU promises no isolation of its own, so what counts is ${fence}`;
-  return "none yet: no microVM could be started";
+function isolation(driver: Driver | undefined): string {
+  if (driver === undefined) return "none yet: no microVM could be started";
+  const { features, fence } = driver;
+  if (features.acceleration === "kvm") return `hardware virtualization (KVM), then ${fence}`;
+  return `emulation (TCG), for which QEMU promises no isolation of its own, so what counts is ${fence}`;
 }
 
 function withTail(error: PyroError): string {

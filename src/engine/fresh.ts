@@ -4,6 +4,7 @@
 import { rm } from "node:fs/promises";
 import { type Drives, TemplateDamaged } from "../drivers/driver.ts";
 import { formatDisk } from "../environments/disk.ts";
+import { PyroError } from "../errors/error.ts";
 import { hostCpus } from "../host/resources.ts";
 import { Gate } from "./gate.ts";
 import { type Identity, MicroVm } from "./microvm.ts";
@@ -72,6 +73,11 @@ async function restore(
   } catch (error) {
     if (!(error instanceof TemplateDamaged)) throw error;
     const template = await templates.remake(prepared.template, spec, progress);
-    return await MicroVm.start(driver, template, spec, options.machineId, start);
+    return await MicroVm.start(driver, template, spec, options.machineId, start).catch((again: unknown) => {
+      if (!(again instanceof TemplateDamaged)) throw again;
+      throw new PyroError("MICROVM_START_FAILED", `A template that was just made cannot be used: ${again.message}`, {
+        cause: again,
+      });
+    });
   }
 }

@@ -25,9 +25,16 @@ interface Program {
   readonly tried?: readonly [number, number];
 }
 
+// -sandbox, x-ignore-shared and blockdev are older; what pyro is tested with is 7.2.
+const QEMU: Program = {
+  name: "qemu-system-x86_64",
+  package: "qemu-system-x86",
+  why: "runs microVMs",
+  least: [4, 2],
+  tried: [7, 2],
+};
+
 const PROGRAMS: readonly Program[] = [
-  // -sandbox, x-ignore-shared and blockdev are older; what pyro is tested with is 7.2.
-  { name: "qemu-system-x86_64", package: "qemu-system-x86", why: "runs microVMs", least: [4, 2], tried: [7, 2] },
   // --disable-userns came in 0.8.
   { name: "bwrap", package: "bubblewrap", why: "confines them", least: [0, 8] },
   { name: "setpriv", package: "util-linux", why: "takes their privileges" },
@@ -37,10 +44,17 @@ const PROGRAMS: readonly Program[] = [
   { name: "cpio", package: "cpio", why: "packs the guest's first file system" },
 ];
 
-export async function hostChecks(paths: Paths, unconfined: boolean, signal: AbortSignal): Promise<Check[]> {
+/** `otherDriver`: there is one beside QEMU that could be used. */
+export async function hostChecks(
+  paths: Paths,
+  unconfined: boolean,
+  otherDriver: boolean,
+  signal: AbortSignal,
+): Promise<Check[]> {
   const found = await Promise.all([
     daemon(),
     system(),
+    qemu(otherDriver, signal),
     ...PROGRAMS.map((program) => checkProgram(program, signal)),
     tar(signal),
     confinement(unconfined, signal),
@@ -90,6 +104,13 @@ async function checkProgram(program: Program, signal: AbortSignal): Promise<Chec
     return warning(name, message, `pyro is tested with ${tried.join(".")}; should microVMs not start, install that`);
   }
   return ok(name, message);
+}
+
+/** Without KVM there is no other way to run a microVM. */
+async function qemu(otherDriver: boolean, signal: AbortSignal): Promise<Check> {
+  const check = await checkProgram(QEMU, signal);
+  if (check.status !== "failed" || !otherDriver) return check;
+  return warning(check.name, `${check.message}, where Firecracker cannot`, check.fix ?? "");
 }
 
 /** Only a directory takes it: all else works without. Exported for its test. */

@@ -16,6 +16,8 @@ export interface Paths {
   /** Kernels and initramfs images, by digest. */
   readonly boot: string;
   readonly templates: string;
+  /** Programs that were put there for pyro alone: Firecracker and its jailer. */
+  readonly tools: string;
   /** Answers of the probe guest. */
   readonly probes: string;
   /** One directory per run, gone with it. */
@@ -60,6 +62,7 @@ export function pathsFor(environment: NodeJS.ProcessEnv, uid: number): Paths {
     environments: join(state, "environments"),
     boot: join(state, "environments", "boot"),
     templates: join(cache, "templates"),
+    tools: join(state, "tools"),
     probes: join(cache, "probes"),
     runs: join(state, "runs"),
     workspaces: join(state, "workspaces"),

@@ -2,7 +2,7 @@
 // a driver that works here, and the template. All of it is shared by every start, and found in milliseconds once made.
 import type { Driver, MachineSpec } from "../drivers/driver.ts";
 import type { BootArtifacts, EnvironmentStore, HeldEnvironment, KnownEnvironment } from "../environments/store.ts";
-import type { Acceleration } from "./acceleration.ts";
+import type { Acceleration, DriverChoice } from "./acceleration.ts";
 import type { FoundTemplate, Progress, Templates } from "./templates.ts";
 
 /** What a caller says of the microVM it wants. */
@@ -11,6 +11,8 @@ export interface Shape {
   readonly vcpuCount: number;
   readonly memMib: number;
   readonly diskMib: number;
+  /** What the user's settings say unless it is given. */
+  readonly driver?: DriverChoice | undefined;
 }
 
 /** Everything that a start of this shape takes. */
@@ -35,7 +37,7 @@ export class Preparation {
     this.#acceleration = acceleration;
   }
 
-  /** Errors: those of a pull, HOST_TOOL_MISSING, MICROVM_START_FAILED; the signal's reason. */
+  /** Errors: those of a pull, HOST_TOOL_MISSING, DRIVER_UNAVAILABLE, MICROVM_START_FAILED; the signal's reason. */
   async prepare(shape: Shape, progress: Progress, signal: AbortSignal): Promise<Prepared> {
     const boot = await this.#environments.boot(progress, signal);
     const environment = await this.#environments.acquire(shape.environment, progress, signal);
@@ -62,7 +64,7 @@ export class Preparation {
     signal: AbortSignal,
   ): Promise<Prepared> {
     try {
-      const { driver, templates } = await this.#acceleration.choose(boot, progress);
+      const { driver, templates } = await this.#acceleration.choose(boot, progress, shape.driver);
       const spec: MachineSpec = {
         vcpuCount: shape.vcpuCount,
         memMib: shape.memMib,

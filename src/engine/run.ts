@@ -180,8 +180,12 @@ export class Run implements DiskUser {
     this.#process?.abandon(reason);
   }
 
-  async outOfRoom(): Promise<boolean> {
-    return (await this.#vm?.machine.outOfRoom()) ?? false;
+  async outOfRoom(freeMib: number): Promise<boolean> {
+    return (await this.#vm?.machine.outOfRoom(freeMib)) ?? false;
+  }
+
+  get roomToGoOnMib(): number {
+    return this.#vm?.machine.roomToGoOnMib ?? 0;
   }
 
   /** A run is not worth waiting for: whoever asked for it can ask again. */
@@ -219,6 +223,7 @@ export class Run implements DiskUser {
       const shape = {
         environment: input.environment,
         vcpuCount: input.vcpu_count,
+        driver: input.driver,
         memMib: input.mem_mib,
         diskMib: input.disk_mib,
       };

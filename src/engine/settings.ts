@@ -2,7 +2,9 @@
 import { type ConfigFile, readConfig, SETTINGS, settingValue } from "../config/settings.ts";
 
 export interface Settings {
-  readonly driver: "auto" | "qemu";
+  readonly driver: "auto" | "firecracker" | "qemu";
+  /** Where the user says that Firecracker is. */
+  readonly firecracker: string | undefined;
   readonly unconfined: boolean;
   readonly poolSize: number;
   readonly templateLimit: number;
@@ -12,6 +14,7 @@ export interface Settings {
 export function readSettings(environment: NodeJS.ProcessEnv, file: ConfigFile = readConfig(environment)): Settings {
   return {
     driver: settingValue(SETTINGS.driver, environment, file),
+    firecracker: settingValue(SETTINGS.firecracker, environment, file),
     unconfined: settingValue(SETTINGS.unconfined, environment, file),
     poolSize: settingValue(SETTINGS.poolSize, environment, file),
     templateLimit: settingValue(SETTINGS.templateLimit, environment, file),

@@ -21,10 +21,16 @@ import {
 import type { OnProgress } from "./progress.ts";
 import { SharedWork } from "./shared.ts";
 import { publish } from "./staging.ts";
+import { uncompress } from "./uncompressed.ts";
 
 /** What a MachineSpec wants of the host, and what is inside. */
 export interface BootArtifacts {
-  readonly kernel: { readonly path: string; readonly sha256: string };
+  readonly kernel: {
+    readonly path: string;
+    readonly sha256: string;
+    /** Path of the same kernel as an ELF file; made by the first call. */
+    readonly uncompressed: () => Promise<string>;
+  };
   readonly initramfs: { readonly path: string; readonly sha256: string };
   /** Version of the kernel's Debian package, for example 6.1.192-2. */
   readonly kernelVersion: string;
@@ -163,7 +169,8 @@ function keyOf(kernel: KernelManifest, guestdSha: string): string {
 async function checkedBoot(directory: string, signal: AbortSignal): Promise<BootArtifacts | undefined> {
   const manifest = await readAs(bootManifest, join(directory, "boot.json"));
   if (manifest === undefined) return undefined;
-  const kernel = { path: join(directory, "vmlinuz"), sha256: manifest.kernel_sha256 };
+  const vmlinuz = join(directory, "vmlinuz");
+  const kernel = { path: vmlinuz, sha256: manifest.kernel_sha256, uncompressed: once(() => uncompress(vmlinuz)) };
   const initramfs = { path: join(directory, "initramfs"), sha256: manifest.initramfs_sha256 };
   for (const file of [kernel, initramfs]) {
     const actual = await sha256File(file.path, signal).catch(() => undefined);
@@ -171,6 +178,21 @@ async function checkedBoot(directory: string, signal: AbortSignal): Promise<Boot
     if (actual !== file.sha256) return undefined;
   }
   return { kernel, initramfs, kernelVersion: manifest.kernel_version };
+}
+
+/** Callers at once share one call, and those after one that succeeded its answer. */
+function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
+  return async () => {
+    made ??= make();
+    const making = made;
+    try {
+      return await making;
+    } catch (error) {
+      if (made === making) made = undefined;
+      throw error;
+    }
+  };
 }
 
 async function copySynced(from: string, to: string): Promise<void> {

@@ -125,6 +125,12 @@ export const CODES = {
     hint: "`pyro doctor` names the fix; PYRO_UNCONFINED=1 runs the VMM without bubblewrap, at your own risk.",
     mcpHint: OPERATOR_HINT,
   },
+  DRIVER_UNAVAILABLE: {
+    exit: 1,
+    retryable: false,
+    hint: "`pyro doctor` says what is in its way; without --driver and PYRO_DRIVER pyro takes what works.",
+    mcpHint: OPERATOR_HINT,
+  },
   MICROVM_START_FAILED: {
     exit: 1,
     retryable: true,

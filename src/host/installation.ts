@@ -13,6 +13,8 @@ export interface Installation {
   readonly launcher: string;
   /** Fetches images from registries. */
   readonly image: string;
+  /** Unpacks kernels. */
+  readonly vmlinux: string;
 }
 
 let found: Installation | undefined;
@@ -33,6 +35,7 @@ export function installation(): Installation {
     guestd: join(root, "dist", "guest", "guestd"),
     launcher: join(root, "dist", "host", "pyro-launch"),
     image: join(root, "dist", "host", "pyro-image"),
+    vmlinux: join(root, "dist", "host", "pyro-vmlinux"),
   };
   return found;
 }

@@ -72,6 +72,11 @@ export const maxEntries = z
 
 export const listLimit = z.int().min(1).max(1000).default(100).describe("Most rows in the answer");
 
+export const driver = z
+  .enum(["auto", "firecracker", "qemu"])
+  .describe(
+    "What runs the microVM: auto is the first that works on this host, one named is never replaced by another; without it what PYRO_DRIVER or config.json says",
+  );
 export const vcpuCount = z.int().min(1).max(8).describe("Virtual CPUs, 1 to 8 and no more than the host has");
 
 export const memMib = z.int().min(256).max(32_768).describe("Memory, MiB, 256 to 32768");

@@ -20,6 +20,7 @@ export const run = defineOperation({
     vcpu_count: f.vcpuCount.default(f.DEFAULT_VCPU_COUNT),
     mem_mib: f.memMib.default(f.DEFAULT_MEM_MIB),
     disk_mib: f.diskMib.default(f.DEFAULT_DISK_MIB),
+    driver: f.driver.optional(),
     cwd: f.cwd.optional(),
     env: f.env.optional(),
     user: f.user.optional(),
@@ -36,6 +37,7 @@ export const run = defineOperation({
     "HOST_MEMORY_SHORT",
     "LIMIT_EXCEEDED",
     "CONFINEMENT_UNAVAILABLE",
+    "DRIVER_UNAVAILABLE",
     "MICROVM_START_FAILED",
     "MICROVM_LOST",
     "GUEST_UNRESPONSIVE",
@@ -70,7 +72,7 @@ export const run = defineOperation({
       "goes on from there, for at most 10 minutes. Output over the limit keeps its head and tail and says how many " +
       "bytes were left out. ENVIRONMENT_PREPARING means the environment is being built: make the same call again " +
       "in a minute.",
-    omit: ["tty", "no_stdin"],
+    omit: ["driver", "tty", "no_stdin"],
   },
   sdk: { method: "run", omit: ["wait_seconds", "max_bytes"] },
 });

@@ -10,6 +10,7 @@ export const START_ERRORS = [
   "HOST_MEMORY_SHORT",
   "LIMIT_EXCEEDED",
   "CONFINEMENT_UNAVAILABLE",
+  "DRIVER_UNAVAILABLE",
   "MICROVM_START_FAILED",
   "MICROVM_LOST",
   "GUEST_UNRESPONSIVE",
@@ -96,6 +97,7 @@ export const workspaceCreate = defineOperation({
     vcpu_count: f.vcpuCount.default(f.DEFAULT_VCPU_COUNT),
     mem_mib: f.memMib.default(f.DEFAULT_MEM_MIB),
     disk_mib: f.diskMib.default(f.DEFAULT_DISK_MIB),
+    driver: f.driver.optional(),
     seed_path: z
       .string()
       .min(1)
@@ -150,6 +152,7 @@ export const workspaceCreate = defineOperation({
       "paths this server was allowed to read may be named. The result's workspace_id goes into every other workspace " +
       "tool. ENVIRONMENT_PREPARING means the environment is being built: make the same call again in a minute. When the " +
       'state is "creating" the seed is still being sent: ask workspace_status until it is "started".',
+    omit: ["driver"],
   },
   sdk: { method: "createWorkspace", omit: ["wait_seconds"] },
 });

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { type TestContext, test } from "node:test";
-import { type Finished, type OwnHome, ownHome, startPyro, untilGone } from "./harness.ts";
+import { type Finished, type OwnHome, ownHome, startPyro, untilGone, VMM_OR_SANDBOX } from "./harness.ts";
 
 /** How much daemon and launcher may grow over what they were before, MiB: far below what a command can throw at them. */
 const DAEMON_GROWTH_MIB = 100;
@@ -148,7 +148,7 @@ test("abusive commands", { timeout: 590_000 }, async (context) => {
     check: ({ status }) => assert.equal(status, 4),
   });
 
-  await untilGone(() => home.processes(/qemu|bwrap/));
+  await untilGone(() => home.processes(VMM_OR_SANDBOX));
 });
 
 interface Case {

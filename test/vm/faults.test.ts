@@ -3,7 +3,17 @@ import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type OwnHome, ownHome, PYRO, pyro, startProgram, startPyro, untilGone } from "./harness.ts";
+import {
+  type OwnHome,
+  ownHome,
+  PYRO,
+  pyro,
+  startProgram,
+  startPyro,
+  untilGone,
+  VMM,
+  VMM_OR_SANDBOX,
+} from "./harness.ts";
 
 interface Failed {
   readonly error: { readonly code: string; readonly hint: string; readonly retryable: boolean };
@@ -14,13 +24,13 @@ function codeOf(stdout: Buffer): string {
 }
 
 async function vmm(home: OwnHome): Promise<number> {
-  const [pid] = await home.processes(/qemu-system/);
+  const [pid] = await home.processes(VMM);
   assert.ok(pid !== undefined, "no VMM runs");
   return pid;
 }
 
 async function nothingRuns(home: OwnHome): Promise<void> {
-  await untilGone(() => home.processes(/qemu|bwrap/));
+  await untilGone(() => home.processes(VMM_OR_SANDBOX));
   await untilGone(() => readdir(home.paths.runs));
   await untilGone(() => readdir(home.paths.vms));
 }
@@ -101,13 +111,13 @@ test("a client that is killed takes its run with it, once nobody claims it", { t
   await run.untilOutput("ready");
   run.child.kill("SIGKILL");
   await run.finished;
-  await untilGone(() => home.processes(/qemu|bwrap/), 90_000);
+  await untilGone(() => home.processes(VMM_OR_SANDBOX), 90_000);
   await nothingRuns(home);
 });
 
 async function untilVmm(home: OwnHome): Promise<void> {
   const deadline = Date.now() + 60_000;
-  while ((await home.processes(/qemu-system/)).length === 0) {
+  while ((await home.processes(VMM)).length === 0) {
     if (Date.now() > deadline) throw new Error("no VMM appeared");
     await sleep(50);
   }

@@ -2,7 +2,7 @@
 // things in.
 import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";
-import { type Finished, type OwnHome, PYRO, startProgram, startPyro, untilGone } from "./harness.ts";
+import { type Finished, type OwnHome, PYRO, startProgram, startPyro, untilGone, VMM_OR_SANDBOX } from "./harness.ts";
 
 export interface Told {
   readonly code: string;
@@ -33,7 +33,7 @@ export async function worksAgain(home: OwnHome): Promise<void> {
 }
 
 export async function nothingRuns(home: OwnHome): Promise<void> {
-  await untilGone(() => home.processes(/qemu|bwrap/));
+  await untilGone(() => home.processes(VMM_OR_SANDBOX));
   // A daemon that was stopped has taken its directories with it.
   for (const directory of [home.paths.runs, home.paths.vms]) await untilGone(() => readdir(directory).catch(() => []));
 }

@@ -11,6 +11,11 @@ import { type Paths, pathsFor } from "../../src/engine/paths.ts";
 export const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 export const PYRO = join(ROOT, "bin", "pyro.js");
 
+/** The first word of a VMM's command line, whichever driver it is of. Of a jailed one that is a path in its sandbox. */
+export const VMM = /qemu-system|^\/firecracker$/;
+/** The same, and what is around it. */
+export const VMM_OR_SANDBOX = /qemu-system|firecracker$|jailer$|bwrap/;
+
 export interface Finished {
   readonly status: number | null;
   readonly signal: NodeJS.Signals | null;

@@ -2,22 +2,22 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Machine, MachineSpec } from "../../src/drivers/driver.ts";
-import { QemuDriver } from "../../src/drivers/qemu/driver.ts";
+import type { Driver, Machine, MachineSpec } from "../../src/drivers/driver.ts";
+import { candidates } from "../../src/engine/candidates.ts";
 import { makeDirectories } from "../../src/engine/engine.ts";
 import { newIdentity } from "../../src/engine/microvm.ts";
 import { type Paths, pathsFor } from "../../src/engine/paths.ts";
 import type { Prepared } from "../../src/engine/preparation.ts";
+import { readSettings } from "../../src/engine/settings.ts";
 import { type FoundTemplate, Templates } from "../../src/engine/templates.ts";
 import { EnvironmentStore, type InstalledEnvironment } from "../../src/environments/store.ts";
 import type { GuestClient } from "../../src/guest/client.ts";
 import { installation } from "../../src/host/installation.ts";
-import { findProgram } from "../../src/host/resources.ts";
 import { Launcher } from "../../src/launcher/launcher.ts";
 import { runOk, sharedHome } from "./harness.ts";
 
 export class MachineRoom {
-  readonly driver: QemuDriver;
+  readonly driver: Driver;
   readonly templates: Templates;
   readonly paths: Paths;
   readonly launcher: Launcher;
@@ -28,7 +28,7 @@ export class MachineRoom {
   private constructor(
     directory: string,
     launcher: Launcher,
-    driver: QemuDriver,
+    driver: Driver,
     paths: Paths,
     base: InstalledEnvironment,
     spec: MachineSpec,
@@ -55,8 +55,7 @@ export class MachineRoom {
       vmsDirectory: paths.vms,
       logPath: paths.launcherLog,
     });
-    const program = (await findProgram("qemu-system-x86_64")) ?? "";
-    const driver = new QemuDriver({ launcher, program, kvm: false, confined: true });
+    const driver = await driverOf(paths, launcher);
     const store = new EnvironmentStore(shared, installation().guestd);
     const boot = await store.boot(() => {});
     const base = await store.installed("debian:12");
@@ -115,6 +114,19 @@ export class MachineRoom {
     await rm(this.directory, { recursive: true, force: true });
     await rm(paths.sockets, { recursive: true, force: true });
   }
+}
+
+/** The one that PYRO_DRIVER names; QEMU without KVM when it names none. */
+async function driverOf(paths: Paths, launcher: Launcher): Promise<Driver> {
+  const settings = readSettings(process.env);
+  const name = settings.driver === "auto" ? "qemu" : settings.driver;
+  const acceleration = name === "qemu" ? "tcg" : "kvm";
+  for (const candidate of await candidates(paths, launcher, settings)) {
+    if (candidate.name !== name || candidate.acceleration !== acceleration) continue;
+    if (candidate.driver !== undefined) return candidate.driver;
+    throw new Error(candidate.obstacle.message);
+  }
+  throw new Error(`there is no driver ${name}`);
 }
 
 /** Runs a command to its end and gives its stdout and exit code. */

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { pathsFor } from "../../src/engine/paths.ts";
-import { ownHome, PYRO, processesOf, pyro, runOk, sharedHome, untilGone } from "./harness.ts";
+import { ownHome, PYRO, processesOf, pyro, runOk, sharedHome, untilGone, VMM, VMM_OR_SANDBOX } from "./harness.ts";
 
 type Json = Record<string, unknown>;
 type Arguments = Readonly<Record<string, unknown>>;
@@ -245,10 +245,10 @@ test("errors are results that name a tool or an argument, never a command", asyn
 test("a call that is cancelled, or whose server goes, ends its microVM", async () => {
   const paths = pathsFor({ PYRO_HOME: sharedHome() }, process.getuid?.() ?? 0);
   // One that an earlier test left running would be taken for this one.
-  await untilGone(() => processesOf(paths, /qemu|bwrap/), 20_000);
+  await untilGone(() => processesOf(paths, VMM_OR_SANDBOX), 20_000);
   const microVm = async () => {
     const deadline = Date.now() + 20_000;
-    while ((await processesOf(paths, /qemu/)).length === 0) {
+    while ((await processesOf(paths, VMM)).length === 0) {
       assert.ok(Date.now() < deadline, "no microVM appeared");
       await sleep(50);
     }
@@ -261,7 +261,7 @@ test("a call that is cancelled, or whose server goes, ends its microVM", async (
   await microVm();
   cancelling.abort();
   await cancelled;
-  await untilGone(() => processesOf(paths, /qemu|bwrap/), 10_000);
+  await untilGone(() => processesOf(paths, VMM_OR_SANDBOX), 10_000);
   assert.equal((await session.run(["echo", "goes on"])).stdout, "goes on\n");
 
   const leaving = await Session.open();
@@ -269,7 +269,7 @@ test("a call that is cancelled, or whose server goes, ends its microVM", async (
   await microVm();
   await leaving.client.close();
   await left;
-  await untilGone(() => processesOf(paths, /qemu|bwrap/), 10_000);
+  await untilGone(() => processesOf(paths, VMM_OR_SANDBOX), 10_000);
 });
 
 test("a server starts its daemon; a first boot goes on behind ENVIRONMENT_PREPARING, and a later call works", {

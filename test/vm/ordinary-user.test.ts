@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { promisify } from "node:util";
 import { pathsFor } from "../../src/engine/paths.ts";
 import { Account, AS_ROOT, MAPPERS } from "./account.ts";
-import { type Finished, sharedHome, startPyro, untilGone } from "./harness.ts";
+import { type Finished, sharedHome, startPyro, untilGone, VMM } from "./harness.ts";
 import { checkConfined, checkDescriptors, checkFiles } from "./vmm.ts";
 
 const exec = promisify(execFile);
@@ -75,7 +75,7 @@ async function confinedAndApart(user: Account): Promise<void> {
   const other = startPyro(["run", "--", "sh", "-c", "echo ready; read word; echo $word"], { keepStdin: true });
   try {
     await Promise.all([own.untilOutput("ready"), other.untilOutput("ready")]);
-    const vmms = await user.processes(/qemu-system/);
+    const vmms = await user.processes(VMM);
     assert.ok(vmms.length > 0);
     let withDisk = 0;
     for (const pid of vmms) {

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { FreshStarts } from "../../src/engine/fresh.ts";
 import { Pool } from "../../src/engine/pool.ts";
-import { type OwnHome, ownHome, pyro, runOk, startPyro, untilGone } from "./harness.ts";
+import { type OwnHome, ownHome, pyro, runOk, startPyro, untilGone, VMM } from "./harness.ts";
 import { MachineRoom } from "./machines.ts";
 
 interface Status {
@@ -64,7 +64,7 @@ test("it follows the size last used, and lies in nobody's way at the end", async
     );
   assert.ok((await memory(512)) < 512);
   await untilReady(home, 1);
-  assert.equal((await home.processes(/qemu/)).length, 1, "the one of the other size has gone");
+  assert.equal((await home.processes(VMM)).length, 1, "the one of the other size has gone");
   const large = await memory(512);
   assert.ok(large > 400 && large < 512, `${large} MiB`);
   await pyro(["daemon", "stop"], { env: home.env });
@@ -76,7 +76,7 @@ test("one that dies while it lies there is replaced, and no run meets it", async
   await using home = await ownHome({ templates: true, poolSize: 1 });
   await runOk(["--", "true"], { env: home.env });
   await untilReady(home, 1);
-  const [pid] = await home.processes(/qemu/);
+  const [pid] = await home.processes(VMM);
   assert.ok(pid !== undefined);
   process.kill(pid, "SIGKILL");
   assert.equal(await runOk(["--", "echo", "on"], { env: home.env }), "on\n");
@@ -87,7 +87,7 @@ test("one that does not answer any more is thrown away, and the run starts afres
   await using home = await ownHome({ templates: true, poolSize: 1 });
   await runOk(["--", "true"], { env: home.env });
   await untilReady(home, 1);
-  const [pid] = await home.processes(/qemu/);
+  const [pid] = await home.processes(VMM);
   assert.ok(pid !== undefined);
   process.kill(pid, "SIGSTOP");
   assert.equal(await runOk(["--", "echo", "on"], { env: home.env }), "on\n");
@@ -105,10 +105,10 @@ test("a daemon that is killed: the next one takes its run up, ends what lay read
   const finished = await run.finished;
   assert.equal(finished.status, 0, finished.stderr.toString());
   assert.equal(finished.stdout.toString(), "1\n2\n3\n4\n5\n6\n");
-  await untilGone(() => home.processes(/qemu/));
+  await untilGone(() => home.processes(VMM));
   await runOk(["--", "true"], { env: home.env });
   await untilReady(home, 1);
-  assert.equal((await home.processes(/qemu/)).length, 1);
+  assert.equal((await home.processes(VMM)).length, 1);
 });
 
 test("a host that gets short of memory has them back, and it fills no more until it has room", async () => {

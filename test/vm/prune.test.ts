@@ -4,7 +4,7 @@ import { cp, mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { OwnHome, pyro, runOk, sharedHome, startPyro, untilGone } from "./harness.ts";
+import { OwnHome, pyro, runOk, sharedHome, startPyro, untilGone, VMM } from "./harness.ts";
 
 interface Pruned {
   readonly removed: readonly { readonly kind: string; readonly name: string }[];
@@ -43,7 +43,7 @@ test("an image that a run stands on stays, and goes with what lay ready when it 
   assert.equal(images(pruned).length, 1, JSON.stringify(pruned));
   assert.ok(pruned.reclaimed_bytes > 50e6);
   assert.equal(await ready(), 0);
-  await untilGone(() => home.processes(/qemu/));
+  await untilGone(() => home.processes(VMM));
   const { stdout: list } = await pyro(["env", "list", "--json"], { env: home.env });
   const { environments } = JSON.parse(list.toString()) as {
     environments: { environment: string; installed: boolean }[];

@@ -58,7 +58,7 @@ function kindOf(args: string): Kind {
   const [program = ""] = args.split(" ");
   if (program === "pyro-daemon" || /\/daemon\.(js|ts)$/.test(args)) return "daemon";
   if (program.endsWith("/pyro-launch") && args.includes(" --socket ")) return "launcher";
-  if (program.includes("qemu-system")) return "vmm";
+  if (program.includes("qemu-system") || /^\/(firecracker|jailer)$/.test(program)) return "vmm";
   if (/(^|\/)bwrap$/.test(program)) return "sandbox";
   if (args.includes("/bin/pyro.js ")) return "client";
   return "other";

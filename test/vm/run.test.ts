@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathsFor } from "../../src/engine/paths.ts";
-import { processesOf, pyro, runOk, sha256, sharedHome, startPyro, untilGone } from "./harness.ts";
+import { processesOf, pyro, runOk, sha256, sharedHome, startPyro, untilGone, VMM_OR_SANDBOX } from "./harness.ts";
 
 test("git's version comes from inside a guest with its own kernel, and the sizes are those asked for", async () => {
   assert.match(await runOk(["debian:12", "--", "git", "--version"]), /^git version 2\./);
@@ -152,5 +152,5 @@ test("a closed pipe ends the run", async () => {
 
 test("nothing runs on after the runs", async () => {
   const paths = pathsFor({ PYRO_HOME: sharedHome() }, process.getuid?.() ?? 0);
-  await untilGone(() => processesOf(paths, /qemu|bwrap/));
+  await untilGone(() => processesOf(paths, VMM_OR_SANDBOX));
 });

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ErrorCode, Pyro, PyroError, type RunResult } from "pyro-mcp";
 import { pathsFor } from "../../src/engine/paths.ts";
-import { processesOf, ROOT, sharedHome, startProgram, untilGone } from "./harness.ts";
+import { processesOf, ROOT, sharedHome, startProgram, untilGone, VMM_OR_SANDBOX } from "./harness.ts";
 
 const paths = pathsFor({ PYRO_HOME: sharedHome() }, process.getuid?.() ?? 0);
 
@@ -18,7 +18,7 @@ function withCode(code: ErrorCode) {
 
 /** No microVM of the tests' home is left, well before anything but the caller could have ended one. */
 async function noMicroVm(): Promise<void> {
-  await untilGone(() => processesOf(paths, /qemu|bwrap/), 10_000);
+  await untilGone(() => processesOf(paths, VMM_OR_SANDBOX), 10_000);
 }
 
 test("a run resolves with a result typed by the table, whatever the exit status", async () => {

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { codeOf, inNamespace } from "./faulty.ts";
-import { type OwnHome, ownHome, PYRO, pyro, sharedHome, untilGone } from "./harness.ts";
+import { type OwnHome, ownHome, PYRO, pyro, sharedHome, untilGone, VMM } from "./harness.ts";
 import { processesAt, untilAtRest, untilNothingRuns } from "./remains.ts";
 import { scratch, type Workspace, type WorkspaceRecord, Workspaces } from "./workspaces.ts";
 
@@ -107,7 +107,7 @@ test("a daemon that is asked to stop keeps workspaces, and what runs in them", {
   ]);
   await pyro(["daemon", "stop"], { env: g.home.env });
   await untilGone(async () => (await processesAt(g.home)).filter(({ kind }) => kind === "daemon"));
-  assert.equal((await g.home.processes(/qemu/)).length, 1, "its microVM runs on");
+  assert.equal((await g.home.processes(VMM)).length, 1, "its microVM runs on");
   await g.all.ask(["process", "wait", workspace.id, process_id]);
   const read = await g.all.ask<{ stdout: string }>(["process", "read", workspace.id, process_id]);
   assert.equal(read.stdout, "done\n");
@@ -135,7 +135,7 @@ test("a reboot: everything killed and the sockets gone; it is stopped, its disk 
   const last = (await workspace.logs()).at(-1);
   assert.deepEqual([last?.state, last?.exit_code, last?.signal, last?.stdout], ["exited", null, null, "before\n"]);
   assert.ok((last?.lost_reason ?? "") !== "", "it is said why its end is not known");
-  assert.deepEqual(await g.home.processes(/qemu/), [], "looking at it started it");
+  assert.deepEqual(await g.home.processes(VMM), [], "looking at it started it");
 
   // A reboot would have taken the dead microVM's cgroup along; here the launcher that the next start brings sweeps it.
   await isKept(workspace);

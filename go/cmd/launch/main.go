@@ -140,7 +140,7 @@ func serve(o options) error {
 
 	mux := http.NewServeMux()
 	mux.Handle(launchv1connect.NewLaunchServiceHandler(
-		&service{store: store, registry: registry, lease: lease},
+		&service{store: store, checked: memory.NewChecked(), registry: registry, lease: lease},
 		connect.WithReadMaxBytes(maxRequestBytes),
 	))
 	var protocols http.Protocols

@@ -34,11 +34,13 @@ const (
 var (
 	vmIDPattern       = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 	templateIDPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
+	namePattern       = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
 	digestPattern     = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
 type service struct {
 	store    *memory.Store
+	checked  *memory.Checked
 	registry *vmm.Registry
 	lease    *lease
 }
@@ -65,7 +67,7 @@ func describe(info vmm.Info) *launchv1.Vm {
 	return &launchv1.Vm{
 		VmId: info.ID, Pid: int32(info.PID), Directory: info.Directory, Ephemeral: info.Ephemeral,
 		Running: info.Running, ExitCode: int32(info.ExitCode), Signal: int32(info.Signal), Confined: info.Confined,
-		TemplateId: info.TemplateID, Labels: info.Labels, LimitNotes: info.LimitNotes,
+		TemplateId: info.TemplateID, Labels: info.Labels, LimitNotes: info.LimitNotes, Root: info.Root,
 	}
 }
 
@@ -128,10 +130,9 @@ func (s *service) LoadMemory(
 ) (*connect.Response[launchv1.LoadMemoryResponse], error) {
 	s.lease.touch()
 	m := request.Msg
-	err := first(checkMemory(m.GetTemplateId(), m.GetSizeBytes()), checkPath("path", m.GetPath()))
-	if err == nil && !digestPattern.MatchString(m.GetSha256()) {
-		err = invalid("sha256 must be 64 hexadecimal digits, lower case")
-	}
+	err := first(
+		checkMemory(m.GetTemplateId(), m.GetSizeBytes()), checkPath("path", m.GetPath()), checkDigest(m.GetSha256()),
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -140,6 +141,38 @@ func (s *service) LoadMemory(
 		return nil, coded(err)
 	}
 	return connect.NewResponse(&launchv1.LoadMemoryResponse{Loaded: loaded}), nil
+}
+
+func (s *service) ImportMemory(
+	_ context.Context, request *connect.Request[launchv1.ImportMemoryRequest],
+) (*connect.Response[launchv1.ImportMemoryResponse], error) {
+	s.lease.touch()
+	m := request.Msg
+	err := first(checkSize(m.GetSizeBytes()), checkPath("source_path", m.GetSourcePath()), checkPath("save_path", m.GetSavePath()))
+	if err != nil {
+		return nil, err
+	}
+	sha256, data, err := memory.Import(m.GetSourcePath(), m.GetSizeBytes(), m.GetSavePath())
+	if err != nil {
+		return nil, coded(err)
+	}
+	return connect.NewResponse(&launchv1.ImportMemoryResponse{Sha256: sha256, DataBytes: data}), nil
+}
+
+func (s *service) CheckMemory(
+	_ context.Context, request *connect.Request[launchv1.CheckMemoryRequest],
+) (*connect.Response[launchv1.CheckMemoryResponse], error) {
+	s.lease.touch()
+	m := request.Msg
+	err := first(checkSize(m.GetSizeBytes()), checkPath("path", m.GetPath()), checkDigest(m.GetSha256()))
+	if err != nil {
+		return nil, err
+	}
+	read, err := s.checked.Check(m.GetPath(), m.GetSizeBytes(), m.GetSha256())
+	if err != nil {
+		return nil, coded(err)
+	}
+	return connect.NewResponse(&launchv1.CheckMemoryResponse{Read: read}), nil
 }
 
 func (s *service) DropMemory(
@@ -265,12 +298,25 @@ func parseSpec(m *launchv1.StartVmRequest) (vmm.Spec, error) {
 		spec.Ports = append(spec.Ports, port)
 	}
 	for i, file := range m.GetFiles() {
-		if err := checkPath(fmt.Sprintf("files[%d].path", i), file.GetPath()); err != nil {
+		name, made := file.GetName(), file.GetPath() == "" && file.GetName() != ""
+		if err := checkPath(fmt.Sprintf("files[%d].path", i), file.GetPath()); err != nil && !made {
 			return spec, err
 		}
-		spec.Files = append(spec.Files, vmm.File{Path: file.GetPath(), ReadOnly: file.GetReadOnly()})
+		if file.GetEmptyBytes() > memory.MaxBytes || (file.GetEmptyBytes() > 0) != made {
+			return spec, invalid("files[%d].empty_bytes is %d: for a file with a name and no path", i, file.GetEmptyBytes())
+		}
+		if name != "" && !namePattern.MatchString(name) {
+			return spec, invalid("files[%d].name %.80q does not match %s", i, name, namePattern)
+		}
+		spec.Files = append(spec.Files, vmm.File{
+			Path: file.GetPath(), ReadOnly: file.GetReadOnly(), Name: name, Empty: file.GetEmptyBytes(),
+		})
 	}
-	return spec, nil
+	if m.GetJailer() == "" {
+		return spec, nil
+	}
+	spec.Jailer = m.GetJailer()
+	return spec, checkPath("jailer", spec.Jailer)
 }
 
 func checkVMID(id string) error {
@@ -288,11 +334,19 @@ func checkTemplateID(id string) error {
 }
 
 func checkMemory(id string, size uint64) error {
-	if err := checkTemplateID(id); err != nil {
-		return err
-	}
+	return first(checkTemplateID(id), checkSize(size))
+}
+
+func checkSize(size uint64) error {
 	if size == 0 || size%4096 != 0 || size > memory.MaxBytes {
 		return invalid("size_bytes is %d: it must be a multiple of 4096, at most %d", size, uint64(memory.MaxBytes))
+	}
+	return nil
+}
+
+func checkDigest(sha256 string) error {
+	if !digestPattern.MatchString(sha256) {
+		return invalid("sha256 must be 64 hexadecimal digits, lower case")
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,11 +39,20 @@ func PowerOff() {
 	unix.Sync()
 	// The console is written out by the time this is over.
 	time.Sleep(50 * time.Millisecond)
-	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	if !endsByReset() {
+		_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	}
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 	for {
 		time.Sleep(time.Hour)
 	}
+}
+
+// endsByReset tells a machine without a power switch, which the host then says on the kernel's command line: told to
+// switch itself off, it would only stand still.
+func endsByReset() bool {
+	line, err := os.ReadFile("/proc/cmdline")
+	return err == nil && slices.Contains(strings.Fields(string(line)), "reboot=k")
 }
 
 // FirstMounts mounts what guestd itself needs and makes the console its output.

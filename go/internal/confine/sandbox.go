@@ -75,10 +75,32 @@ type Sandbox struct {
 	StatusFD, BlockFD int
 	Program           string
 	Args              []string
+	// Named are files that appear in the VMM's present directory.
+	Named []Named
+	// Jailer confines the VMM in the place of a user namespace, where it is not empty.
+	Jailer string
+}
+
+// Named is a host file with the name that a VMM has for it.
+type Named struct {
+	Path, Name string
+	ReadOnly   bool
+}
+
+// bind is bwrap's argument for it, with the VMM's directory at place.
+func (n Named) bind(place string) []string {
+	how := "--bind"
+	if n.ReadOnly {
+		how = "--ro-bind"
+	}
+	return []string{how, n.Path, place + "/" + n.Name}
 }
 
 // Command is the whole command line, its program first.
 func (s Sandbox) Command() ([]string, error) {
+	if s.Jailer != "" {
+		return s.jailCommand(), nil
+	}
 	var line []string
 	if s.UID != 0 {
 		groups := "--clear-groups"
@@ -110,7 +132,11 @@ func (s Sandbox) Command() ([]string, error) {
 	for _, path := range s.ReadOnly {
 		line = append(line, "--ro-bind", path, path)
 	}
-	line = append(line, "--bind", s.Directory, Inside, "--chdir", Inside, "--remount-ro", "/", "--", s.Program)
+	line = append(line, "--bind", s.Directory, Inside)
+	for _, file := range s.Named {
+		line = append(line, file.bind(Inside)...)
+	}
+	line = append(line, "--chdir", Inside, "--remount-ro", "/", "--", s.Program)
 	return append(line, s.Args...), nil
 }
 

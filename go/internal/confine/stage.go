@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,11 +21,12 @@ const StageName = "exec-stage"
 // StageArgs is the command line of the stage, its argv[0] included.
 //
 // parent is the process that must still be there. reportFD is a descriptor that is closed by a successful exec of
-// command, and on which the stage writes why it failed otherwise. directory becomes the present one. cgroups are files
-// to write the process into.
-func StageArgs(parent, reportFD int, directory string, cgroups, command []string) []string {
+// command, and on which the stage writes why it failed otherwise. directory becomes the present one. jail is a directory
+// in which devices can be opened and programs executed, for this process and what comes of it; empty for none. cgroups
+// are files to write the process into.
+func StageArgs(parent, reportFD int, directory, jail string, cgroups, command []string) []string {
 	args := []string{
-		"pyro-launch", StageName, strconv.Itoa(parent), strconv.Itoa(reportFD), directory, strings.Join(cgroups, "\n"),
+		"pyro-launch", StageName, strconv.Itoa(parent), strconv.Itoa(reportFD), directory, jail, strings.Join(cgroups, "\n"),
 	}
 	return append(args, command...)
 }
@@ -32,7 +34,7 @@ func StageArgs(parent, reportFD int, directory string, cgroups, command []string
 // Stage runs the stage with what follows StageName on the command line. It returns only when it failed, the exit
 // status.
 func Stage(args []string) int {
-	if len(args) < 5 {
+	if len(args) < 6 {
 		return 125
 	}
 	parent, err1 := strconv.Atoi(args[0])
@@ -40,13 +42,13 @@ func Stage(args []string) int {
 	if err1 != nil || err2 != nil {
 		return 125
 	}
-	err := stage(parent, reportFD, args[2], args[3], args[4:])
+	err := stage(parent, reportFD, args[2], args[3], args[4], args[5:])
 	report := os.NewFile(uintptr(reportFD), "report")
 	fmt.Fprint(report, err)
 	return 125
 }
 
-func stage(parent, reportFD int, directory, cgroups string, command []string) error {
+func stage(parent, reportFD int, directory, jail, cgroups string, command []string) error {
 	if _, err := unix.FcntlInt(uintptr(reportFD), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
 		return fmt.Errorf("report descriptor: %w", err)
 	}
@@ -61,6 +63,11 @@ func stage(parent, reportFD int, directory, cgroups string, command []string) er
 		// A limit that cannot be kept is told by the launcher, which looks whether the group has this process.
 		if err := os.WriteFile(file, []byte("0"), 0); err != nil {
 			fmt.Fprintf(os.Stderr, "join %s: %v\n", file, err)
+		}
+	}
+	if jail != "" {
+		if err := allowDevices(jail); err != nil {
+			return fmt.Errorf("jail: %w", err)
 		}
 	}
 	if err := os.Chdir(directory); err != nil {
@@ -82,6 +89,33 @@ func stage(parent, reportFD int, directory, cgroups string, command []string) er
 	}
 	err := syscall.Exec(command[0], command, []string{"PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8"})
 	return fmt.Errorf("exec %s: %w", command[0], err)
+}
+
+// allowDevices makes a directory one where devices and programs work, in a mount namespace of this process: /tmp forbids
+// one or the other on many hosts, and Firecracker's jailer makes its devices, and its copy of the program, in the jail.
+func allowDevices(directory string) error {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(directory, &stat); err != nil {
+		return fmt.Errorf("statfs %s: %w", directory, err)
+	}
+	if stat.Flags&(unix.ST_NODEV|unix.ST_NOEXEC) == 0 {
+		return nil
+	}
+	// The namespace is the thread's, and this thread's is the one that the exec keeps.
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("unshare: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return fmt.Errorf("keep mounts apart: %w", err)
+	}
+	if err := unix.Mount(directory, directory, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind %s: %w", directory, err)
+	}
+	if err := unix.Mount("", directory, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_NOSUID, ""); err != nil {
+		return fmt.Errorf("allow devices in %s: %w", directory, err)
+	}
+	return nil
 }
 
 // limit lowers a limit. It uses package syscall, whose Exec would otherwise put back the limit on open files that the

@@ -249,21 +249,11 @@ func (s *Store) Load(ctx context.Context, id, path string, size uint64, sha256 s
 }
 
 func load(id, path string, size uint64, sha256 string) (*os.File, error) {
-	source, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	source, _, err := openSaved("load", path, size)
 	if err != nil {
-		return nil, fmt.Errorf("load memory: %w", err)
+		return nil, err
 	}
 	defer source.Close()
-	stat, err := source.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("load memory: %w", err)
-	}
-	if !stat.Mode().IsRegular() {
-		return nil, fmt.Errorf("load memory: %s is not a file", path)
-	}
-	if uint64(stat.Size()) != size {
-		return nil, fmt.Errorf("%w: %s has %d bytes, not %d", ErrDigest, path, stat.Size(), size)
-	}
 	target, err := newMemory(id, size)
 	if err != nil {
 		return nil, err

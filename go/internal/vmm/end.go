@@ -37,6 +37,7 @@ func (r *Registry) wait(v *vm) {
 	}
 	removeErr := v.group.Remove()
 	v.release()
+	v.takeBack()
 
 	r.mutex.Lock()
 	v.over = true

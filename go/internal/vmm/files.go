@@ -11,10 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// File is a host file whose descriptor a VMM gets.
+// File is a host file that a VMM gets: as a descriptor, or under a name in its present directory.
 type File struct {
 	Path     string
 	ReadOnly bool
+	Name     string
+	// Empty is the size of a file that is made for the VMM, where there is no path.
+	Empty uint64
 }
 
 // open opens a regular file, never through a symbolic link in its last part.

@@ -60,13 +60,17 @@ type Spec struct {
 	MemoryMiB uint32
 	VCPUs     uint32
 	Labels    map[string]string
+	// Jailer is the program that confines the VMM where it is confined and the launcher is root.
+	Jailer string
 }
 
 // Info describes a microVM at one moment.
 type Info struct {
-	ID         string
-	PID        int
-	Directory  string
+	ID        string
+	PID       int
+	Directory string
+	// Root is the VMM's present directory, as the host sees it.
+	Root       string
 	Ephemeral  bool
 	Running    bool
 	ExitCode   int

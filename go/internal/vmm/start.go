@@ -43,6 +43,8 @@ type vm struct {
 	group   *confine.Group
 	release func()
 	console *console
+	// lent are the disks that belong to the VMM's user while it runs.
+	lent    []*os.File
 	printed chan struct{}
 	status  *os.File
 	monitor sync.Mutex
@@ -65,7 +67,7 @@ func (r *Registry) Start(ctx context.Context, spec Spec) (Info, error) {
 		close(v.ended)
 	} else {
 		v.info = Info{
-			ID: spec.ID, PID: v.process.Pid, Directory: v.directory, Ephemeral: spec.Ephemeral, Running: true,
+			ID: spec.ID, PID: v.process.Pid, Directory: v.directory, Root: v.root(), Ephemeral: spec.Ephemeral, Running: true,
 			Confined: spec.Confined, TemplateID: spec.TemplateID, Labels: spec.Labels, LimitNotes: v.info.LimitNotes,
 		}
 	}
@@ -147,6 +149,9 @@ func (r *Registry) launch(ctx context.Context, v *vm) (err error) {
 			return err
 		}
 	}
+	if err := v.checkFiles(); err != nil {
+		return err
+	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -163,12 +168,17 @@ func (r *Registry) launch(ctx context.Context, v *vm) (err error) {
 	}
 	files := []*os.File{null, nil, nil, lent}
 	for _, file := range v.spec.Files {
+		if file.Empty > 0 {
+			continue
+		}
 		opened, err := file.open()
 		if err != nil {
 			return err
 		}
 		given = append(given, opened)
-		files = append(files, opened)
+		if file.Name == "" {
+			files = append(files, opened)
+		}
 	}
 
 	var relays []*relay
@@ -187,12 +197,33 @@ func (r *Registry) launch(ctx context.Context, v *vm) (err error) {
 		files = append(files, lent)
 	}
 
-	log, err := makeDirectory(v.directory, v.uid)
+	owner := v.uid
+	if v.jailed() {
+		// Root's: the jail is a directory in it, and all that the VMM gets to.
+		owner = 0
+	}
+	log, err := makeDirectory(v.directory, owner)
 	if err != nil {
 		return err
 	}
 	v.console = &console{file: log}
 	undo = append(undo, func() { log.Close(); os.RemoveAll(v.directory) })
+	if v.jailed() {
+		if err := os.MkdirAll(v.root(), 0o700); err != nil {
+			return fmt.Errorf("make the jail: %w", err)
+		}
+		undo = append(undo, v.takeBack)
+		if err := v.lendDisks(); err != nil {
+			return err
+		}
+	} else if !v.spec.Confined {
+		if err := v.linkNamed(); err != nil {
+			return err
+		}
+	}
+	if err := v.makeEmpty(); err != nil {
+		return err
+	}
 	v.group, v.info.LimitNotes = r.cgroups.Make(v.spec.ID, confine.Limits{
 		MemoryMiB: v.spec.MemoryMiB, VCPUs: v.spec.VCPUs, KVM: v.spec.KVM,
 	})
@@ -232,6 +263,7 @@ func (r *Registry) launch(ctx context.Context, v *vm) (err error) {
 		if command, err = (confine.Sandbox{
 			Tools: tools, UID: v.uid, Directory: v.directory, ReadOnly: v.spec.ReadOnly, KVM: v.spec.KVM,
 			StatusFD: reportFD + 1, BlockFD: reportFD + 2, Program: v.spec.Program, Args: v.spec.Args,
+			Jailer: v.jailer(), Named: v.named(),
 		}).Command(); err != nil {
 			printed.Close()
 			return err
@@ -243,7 +275,11 @@ func (r *Registry) launch(ctx context.Context, v *vm) (err error) {
 		}
 	}
 
-	stage := confine.StageArgs(os.Getpid(), reportFD, v.workingDirectory(), v.group.Files(), command)
+	jail := ""
+	if v.jailed() {
+		jail = v.directory
+	}
+	stage := confine.StageArgs(os.Getpid(), reportFD, v.workingDirectory(), jail, v.group.Files(), command)
 	v.process, err = r.spawner.start(stage, files)
 	if err != nil {
 		printed.Close()

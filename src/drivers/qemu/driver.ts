@@ -3,27 +3,22 @@
 
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { readFile, stat, writeFile } from "node:fs/promises";
+import { stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { PyroError } from "../../errors/error.ts";
 import type { Launcher } from "../../launcher/launcher.ts";
-import {
-  type Driver,
-  type Features,
-  type Machine,
-  type MachineSpec,
-  type RestoreOptions,
-  type Template,
-  TemplateDamaged,
-} from "../driver.ts";
+import { describeProcessor } from "../cpu.ts";
+import type { Driver, Features, Machine, MachineSpec, RestoreOptions, Template } from "../driver.ts";
+import { explainFailure } from "../failure.ts";
+import { dropMemory, loadMemory } from "../memory.ts";
+import { openToAll } from "../socket.ts";
+import { checkTemplate, digestOf, filesOf, recordTemplate } from "../template.ts";
 import { type CommandLine, PORTS, prepareCommand, restoreCommand, SHAPE_VERSION, SOCKETS } from "./arguments.ts";
 import { QemuMachine } from "./machine.ts";
 import { Qmp } from "./qmp.ts";
-import { openToAll } from "./socket.ts";
-import { checkTemplate, digestOf, filesOf, recordTemplate } from "./template.ts";
 
 /** A cold boot under TCG takes 4 to 7 s, several times that on a loaded machine. */
 const BOOT_MS = 90_000;
@@ -48,12 +43,17 @@ export interface QemuOptions {
 export class QemuDriver implements Driver {
   readonly name = "qemu";
   readonly features: Features;
+  readonly fence: string;
   readonly #options: QemuOptions;
   #fingerprint: Promise<string> | undefined;
 
   constructor(options: QemuOptions) {
     this.#options = options;
-    this.features = { acceleration: options.kvm ? "kvm" : "tcg", pause: true, hotAttach: true };
+    const user =
+      process.getuid?.() === 0 ? "an unprivileged user for each microVM" : "no privileges beyond this user's";
+    const confined = `bubblewrap, namespaces, ${user} and seccomp`;
+    this.fence = options.confined ? confined : "nothing but QEMU itself (unconfined)";
+    this.features = { acceleration: options.kvm ? "kvm" : "tcg", pause: true, hotAttach: true, stopsWhenFull: true };
   }
 
   fingerprint(): Promise<string> {
@@ -72,7 +72,7 @@ export class QemuDriver implements Driver {
     const vmId = `prepare-${key.slice(0, 16)}`;
     const templateId = key;
     await this.#endLeftOver(vmId);
-    await launcher.call((calls, options) => calls.dropMemory({ templateId }, options));
+    await dropMemory(launcher, templateId);
     await launcher.call((calls, options) =>
       calls.createMemory({ templateId, sizeBytes: BigInt(spec.memMib) << 20n }, options),
     );
@@ -103,24 +103,24 @@ export class QemuDriver implements Driver {
           memory_data_bytes: Number(memory.dataBytes),
         });
       } catch (error) {
-        throw await this.#explain(error, machine, "boot");
+        throw await explainFailure(error, machine, this.name, "boot");
       } finally {
         await machine.kill();
       }
     } finally {
-      if (!sealed) await launcher.call((calls, options) => calls.dropMemory({ templateId }, options));
+      if (!sealed) await dropMemory(launcher, templateId);
     }
     return { key, directory };
   }
 
   async discard(key: string): Promise<void> {
-    await this.#options.launcher.call((calls, options) => calls.dropMemory({ templateId: key }, options));
+    await dropMemory(this.#options.launcher, key);
   }
 
   async restore(template: Template, spec: MachineSpec, vmId: string, options: RestoreOptions): Promise<Machine> {
     const record = await checkTemplate(template.directory, template.key);
     const files = filesOf(template.directory);
-    await this.#load(template.key, files.memory, record);
+    await loadMemory(this.#options.launcher, files.memory, record);
     const command = restoreCommand(spec, this.#options.kvm, files.state, options.drives);
     const machine = await this.#start(vmId, template.key, spec, command, options.ephemeral);
     try {
@@ -139,7 +139,7 @@ export class QemuDriver implements Driver {
       }
       return machine;
     } catch (error) {
-      const explained = await this.#explain(error, machine, "restore");
+      const explained = await explainFailure(error, machine, this.name, "restore");
       await machine.kill();
       throw explained;
     }
@@ -147,35 +147,13 @@ export class QemuDriver implements Driver {
 
   async #identify(): Promise<string> {
     const { program, kvm } = this.#options;
-    const [version, cpu, binary] = await Promise.all([
+    const [version, processor, binary] = await Promise.all([
       promisify(execFile)(program, ["--version"], { timeout: MONITOR_MS }),
-      readFile("/proc/cpuinfo", "utf8"),
+      describeProcessor(),
       stat(program),
     ]);
-    const processor = cpu
-      .split("\n\n", 1)[0]
-      ?.split("\n")
-      .filter((line) => /^(vendor_id|cpu family|model|stepping|microcode|flags)\b/.test(line));
     const parts = ["qemu", SHAPE_VERSION, version.stdout, binary.size, binary.mtimeMs, kvm, processor];
     return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
-  }
-
-  async #load(
-    templateId: string,
-    path: string,
-    record: { memory_sha256: string; memory_bytes: number },
-  ): Promise<void> {
-    try {
-      await this.#options.launcher.call((calls, options) =>
-        calls.loadMemory(
-          { templateId, path, sizeBytes: BigInt(record.memory_bytes), sha256: record.memory_sha256 },
-          options,
-        ),
-      );
-    } catch (error) {
-      if (String((error as Error).message).includes("digest: ")) throw new TemplateDamaged((error as Error).message);
-      throw error;
-    }
   }
 
   async #start(
@@ -303,19 +281,6 @@ export class QemuDriver implements Driver {
 
   async #endLeftOver(vmId: string): Promise<void> {
     await this.#options.launcher.call((calls, options) => calls.killVm({ vmId }, options));
-  }
-
-  async #explain(error: unknown, machine: QemuMachine, stage: string): Promise<unknown> {
-    if (error instanceof TemplateDamaged) return error;
-    const known = error instanceof PyroError ? error : undefined;
-    if (known !== undefined && known.code !== "MICROVM_START_FAILED" && known.code !== "GUEST_UNRESPONSIVE")
-      return error;
-    const tail = (await machine.consoleTail()).trim();
-    const message = known?.message ?? `The microVM did not come up: ${(error as Error).message}`;
-    return new PyroError(known?.code ?? "MICROVM_START_FAILED", message, {
-      cause: error,
-      details: { stage, driver: this.name, console_tail: tail },
-    });
   }
 }
 

@@ -1,5 +1,4 @@
 // A running QEMU microVM, reached through the sockets in its directory and through the launcher.
-import { constants, open } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
@@ -7,16 +6,20 @@ import { PyroError } from "../../errors/error.ts";
 import { openSession } from "../../guest/link/session.ts";
 import type { Launcher, VmEnd } from "../../launcher/launcher.ts";
 import type { DriveFile, Machine, PortName } from "../driver.ts";
+import { describeEnd, readTail } from "../last-words.ts";
 import { driveNode, fileNode, type Role, SOCKETS } from "./arguments.ts";
 import { Qmp } from "./qmp.ts";
 
-const CONSOLE_TAIL_BYTES = 4096;
 /** Descriptor sets of files attached after the start; the drives' own are 1 to 3. */
 const FIRST_ATTACHED_SET = 10;
+
+/** What it stood still over is written at once. */
+const GO_ON_MIB = 64;
 
 export class QemuMachine implements Machine {
   readonly vmId: string;
   readonly ended: Promise<string>;
+  readonly roomToGoOnMib = GO_ON_MIB;
   readonly #launcher: Launcher;
   readonly #directory: string;
   #attached = 0;
@@ -28,7 +31,7 @@ export class QemuMachine implements Machine {
     this.#directory = directory;
     this.ended = end.then((how) => {
       this.#over = true;
-      return describe(how);
+      return describeEnd("QEMU", how);
     });
   }
 
@@ -100,29 +103,5 @@ export class QemuMachine implements Machine {
     } finally {
       qmp.close();
     }
-  }
-}
-
-function describe(end: VmEnd): string {
-  if (end.launcherLost) return "the launcher has gone, and its microVMs with it";
-  return end.signal === 0 ? `QEMU exited with ${end.exitCode}` : `QEMU was ended by signal ${end.signal}`;
-}
-
-/** The last part of a text file; empty where there is none. The VMM owns the directory: it may be anything. */
-async function readTail(path: string): Promise<string> {
-  try {
-    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    try {
-      const stats = await file.stat();
-      if (!stats.isFile()) return "";
-      const { size } = stats;
-      const start = Math.max(0, size - CONSOLE_TAIL_BYTES);
-      const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(CONSOLE_TAIL_BYTES), position: start });
-      return buffer.subarray(0, bytesRead).toString("utf8");
-    } finally {
-      await file.close();
-    }
-  } catch {
-    return "";
   }
 }

@@ -1,6 +1,6 @@
 // QMP, QEMU's control protocol: one JSON document a line over a unix socket. One session, commands in turn.
 import type { Socket } from "node:net";
-import { connectOwn } from "./socket.ts";
+import { connectOwn } from "../socket.ts";
 
 const COMMAND_MS = 10_000;
 const MAX_REPLY_BYTES = 1 << 20;

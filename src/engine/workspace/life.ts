@@ -181,7 +181,7 @@ export class Life {
       await checkDisk(paths);
       if (image === null || identity === null) throw failedError(record);
       progress({ stage: "start", message: "Starting the workspace", fraction: null });
-      prepared = await preparation.prepareAgain(sizesOf(record), { ...image, environment }, progress, signal);
+      prepared = await preparation.prepareAgain(shapeOf(record), { ...image, environment }, progress, signal);
       const diskPath = layoutOf(this.#ledger.directory).disk;
       const options = { machineId: this.#newMachineId(), diskPath, identity, signal };
       this.#vm = await machines.restart(prepared, options, progress);
@@ -276,8 +276,13 @@ export interface BeginCalls {
   readonly signal: AbortSignal;
 }
 
-export function sizesOf(record: StoredWorkspace): Omit<Shape, "environment"> {
-  return { vcpuCount: record.vcpu_count, memMib: record.mem_mib, diskMib: record.disk_mib };
+export function shapeOf(record: StoredWorkspace): Omit<Shape, "environment"> {
+  return {
+    vcpuCount: record.vcpu_count,
+    memMib: record.mem_mib,
+    diskMib: record.disk_mib,
+    driver: record.driver_choice,
+  };
 }
 
 export function failedError(of: {

@@ -4,6 +4,7 @@ import { lstat, mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { readRecord, syncPath, writeRecord } from "../../host/records.ts";
+import { driver } from "../../operations/fields.ts";
 import { workspaceRecord } from "../../operations/workspace.ts";
 import { WORKSPACE_ID_PATTERN } from "../../wire/ids.ts";
 import type { Paths } from "../paths.ts";
@@ -26,6 +27,8 @@ export const storedWorkspace = z.object({
   /** The image it stands on and its variables at that time; null until it was found. */
   image: z.object({ digest: z.string(), env: z.record(z.string(), z.string()) }).nullable(),
   driver: shape.driver,
+  /** What was asked for at its creation, if anything was: every start keeps to it. */
+  driver_choice: driver.optional(),
   acceleration: shape.acceleration,
   vcpu_count: z.int(),
   mem_mib: z.int(),

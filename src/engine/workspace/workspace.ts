@@ -15,7 +15,7 @@ import type { CommandHost, Entered } from "./command-host.ts";
 import { Commands } from "./commands.ts";
 import { describeRecord, unreadableRecord } from "./description.ts";
 import { Ledger } from "./ledger.ts";
-import { failedError, Life, sizesOf, type WorkspaceContext } from "./life.ts";
+import { failedError, Life, shapeOf, type WorkspaceContext } from "./life.ts";
 import {
   type FoundWorkspace,
   layoutOf,
@@ -157,7 +157,7 @@ export class Workspace implements CommandHost, DiskUser {
       const synced = syncWorkspaceDirectory(this.#context.paths);
       synced.catch(() => {});
       await Promise.all([checkSize(input), checkDisk(this.#context.paths)]);
-      const shape = { ...sizesOf(record), environment: input.environment };
+      const shape = { ...shapeOf(record), environment: input.environment };
       const { vm, prepared } = await this.#life.begin(shape, {
         progress,
         signal,
@@ -260,8 +260,12 @@ export class Workspace implements CommandHost, DiskUser {
     });
   }
 
-  async outOfRoom(): Promise<boolean> {
-    return (await this.vm?.machine.outOfRoom()) ?? false;
+  async outOfRoom(freeMib: number): Promise<boolean> {
+    return (await this.vm?.machine.outOfRoom(freeMib)) ?? false;
+  }
+
+  get roomToGoOnMib(): number {
+    return this.vm?.machine.roomToGoOnMib ?? 0;
   }
 
   /** What runs in it waits; who asks for something new is told. */

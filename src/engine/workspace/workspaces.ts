@@ -245,6 +245,7 @@ function recordOf(workspaceId: string, input: ParsedInputOf<"workspace.create">)
     environment: input.environment,
     image: null,
     driver: null,
+    ...(input.driver === undefined ? {} : { driver_choice: input.driver }),
     acceleration: null,
     vcpu_count: input.vcpu_count,
     mem_mib: input.mem_mib,

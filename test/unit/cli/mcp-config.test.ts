@@ -14,6 +14,7 @@ import { SETTINGS } from "../../../src/config/settings.ts";
 const PYRO = join(import.meta.dirname, "..", "..", "..", "bin", "pyro");
 const VALUES: Readonly<Record<string, string>> = {
   PYRO_DRIVER: "qemu",
+  PYRO_FIRECRACKER: "/opt/firecracker",
   PYRO_UNCONFINED: "1",
   PYRO_POOL_SIZE: "0",
   PYRO_ENVIRONMENT: "debian:12-base",

@@ -28,12 +28,19 @@ test("a variable goes over config.json, and that over the default", async () => 
   await using set = await configured('{"driver":"qemu","pool_size":0,"unconfined":true,"template_limit":3}');
   assert.deepEqual(readSettings(set.environment), {
     driver: "qemu",
+    firecracker: undefined,
     unconfined: true,
     poolSize: 0,
     templateLimit: 3,
   });
-  const over = { ...set.environment, PYRO_DRIVER: "auto", PYRO_POOL_SIZE: "4", PYRO_UNCONFINED: "0" };
-  assert.deepEqual(readSettings(over), { driver: "auto", unconfined: false, poolSize: 4, templateLimit: 3 });
+  const variables = { PYRO_DRIVER: "firecracker", PYRO_FIRECRACKER: "/opt/firecracker", PYRO_POOL_SIZE: "4" };
+  assert.deepEqual(readSettings({ ...set.environment, ...variables, PYRO_UNCONFINED: "0" }), {
+    driver: "firecracker",
+    firecracker: "/opt/firecracker",
+    unconfined: false,
+    poolSize: 4,
+    templateLimit: 3,
+  });
   // An empty variable is none.
   assert.equal(readSettings({ ...set.environment, PYRO_DRIVER: "" }).driver, "qemu");
 });
@@ -60,7 +67,8 @@ test("the environment of a run that names none is the user's, of nothing else", 
 
 test("what cannot be understood is refused by name", async () => {
   for (const [variables, message] of [
-    [{ PYRO_DRIVER: "vmware" }, /^PYRO_DRIVER is vmware; it takes auto or qemu\.$/],
+    [{ PYRO_DRIVER: "vmware" }, /^PYRO_DRIVER is vmware; it takes auto, firecracker or qemu\.$/],
+    [{ PYRO_FIRECRACKER: "firecracker" }, /^PYRO_FIRECRACKER is firecracker; it takes an absolute path\.$/],
     [{ PYRO_UNCONFINED: "maybe" }, /^PYRO_UNCONFINED is maybe; it takes 1 or 0/],
     [{ PYRO_POOL_SIZE: "65" }, /^PYRO_POOL_SIZE is 65; it takes a whole number from 0 to 64\.$/],
     [{ PYRO_POOL_SIZE: "-1" }, /PYRO_POOL_SIZE/],
@@ -70,7 +78,7 @@ test("what cannot be understood is refused by name", async () => {
   for (const [text, message] of [
     ["{", /config\.json cannot be understood: It is no JSON object/],
     ["[1]", /It is no JSON object/],
-    ['{"driver":"vmware"}', /driver is "vmware"; it takes auto or qemu/],
+    ['{"driver":"vmware"}', /driver is "vmware"; it takes auto, firecracker or qemu/],
     ['{"pool_size":"2"}', /pool_size is "2"; it takes a whole number/],
     ['{"unconfined":1}', /unconfined is 1; it takes/],
     ['{"driver":null}', /driver is null/],

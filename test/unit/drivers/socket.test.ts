@@ -5,7 +5,7 @@ import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { connectOwn, openToAll } from "../../../src/drivers/qemu/socket.ts";
+import { connectOwn, openToAll } from "../../../src/drivers/socket.ts";
 
 test("a socket is opened to all and connected to; a link or a file in its place is not", async () => {
   const directory = await mkdtemp(join(tmpdir(), "pyro-socket-"));

@@ -6,7 +6,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { checkTemplate, filesOf } from "../../../src/drivers/qemu/template.ts";
+import { checkTemplate, filesOf } from "../../../src/drivers/template.ts";
 import { imageManifest, readAs } from "../../../src/environments/layout.ts";
 import { readRecord, writeRecord } from "../../../src/host/records.ts";
 

@@ -1,9 +1,9 @@
-// A QEMU template on disk: what was written at the freeze, and whether it is still that.
+// A template on disk, of any driver: what was written at the freeze, and whether it is still that.
 import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { readRecord, writeRecord } from "../../host/records.ts";
-import { TemplateDamaged } from "../driver.ts";
+import { readRecord, writeRecord } from "../host/records.ts";
+import { TemplateDamaged } from "./driver.ts";
 
 const SCHEMA_VERSION = 1;
 
@@ -38,14 +38,18 @@ export function digestOf(state: Uint8Array): string {
   return createHash("sha256").update(state).digest("hex");
 }
 
-/** Reads the record and checks the device state against it; the launcher checks the memory when it loads it. */
+export async function digestOfFile(path: string): Promise<string> {
+  return digestOf(await readFile(path));
+}
+
+/** Reads the record and checks the device state against it; the launcher checks the memory: see memory.ts. */
 export async function checkTemplate(directory: string, key: string): Promise<TemplateRecord> {
   const files = filesOf(directory);
   try {
     const record = await readRecord<TemplateRecord>(files.record);
     if (record == null) throw new Error("it has no record");
     if (record.schema_version !== SCHEMA_VERSION || record.key !== key) throw new Error("it is of another make");
-    if (digestOf(await readFile(files.state)) !== record.state_sha256) throw new Error("its device state has changed");
+    if ((await digestOfFile(files.state)) !== record.state_sha256) throw new Error("its device state has changed");
     if ((await stat(files.memory)).size !== record.memory_bytes) throw new Error("its memory has another size");
     return record;
   } catch (error) {

@@ -1,0 +1,100 @@
+// A workspace from its making to its end in real Firecracker, over each face: create, push, exec, delete.
+import assert from "node:assert/strict";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { Client } from "@modelcontextprotocol/client";
+import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
+import { Pyro } from "pyro-mcp";
+import { type OwnHome, ownHome, PYRO, pyro } from "../vm/harness.ts";
+import { untilAtRest, untilNothingRuns } from "../vm/remains.ts";
+import { scratch, Workspaces } from "../vm/workspaces.ts";
+import { checkLab, STEP_MS } from "./lab.ts";
+
+const SCRIPT = "import sys; print('pushed', open('/workspace/data').read().strip(), sys.version_info[0])\n";
+const SAID = "pushed 42 3\n";
+
+let home: OwnHome;
+
+before(async () => {
+  checkLab();
+  home = await ownHome({ templates: true });
+});
+
+after(async () => {
+  await home[Symbol.asyncDispose]();
+  await untilNothingRuns(home);
+});
+
+async function project() {
+  const tree = await scratch();
+  await mkdir(join(tree.path, "sub"));
+  await writeFile(join(tree.path, "main.py"), SCRIPT);
+  await writeFile(join(tree.path, "data"), "42\n");
+  return tree;
+}
+
+async function nothingLeft(): Promise<void> {
+  await untilAtRest(home, () => ({ vms: 0, runs: 0, workspaces: 0 }));
+}
+
+test("from the command line", { timeout: 3 * STEP_MS }, async () => {
+  await using tree = await project();
+  const all = new Workspaces(home.env);
+  const workspace = await all.create(["--name", "smoke"]);
+  assert.deepEqual([workspace.record.driver, workspace.record.acceleration], ["firecracker", "kvm"]);
+  assert.equal((await workspace.push(tree.path)).entry_count, 3);
+  assert.equal(await workspace.ok(["python3", "main.py"]), SAID);
+  assert.equal((await workspace.exec(["sh", "-c", "exit 7"])).status, 7);
+  await workspace.delete();
+  await nothingLeft();
+});
+
+test("from the SDK", { timeout: 3 * STEP_MS }, async () => {
+  await using tree = await project();
+  await using client = new Pyro({ home: home.path });
+  const workspace = await client.createWorkspace({ driver: "firecracker" });
+  assert.equal((await workspace.status()).driver, "firecracker");
+  await workspace.syncPush(tree.path);
+  const result = await workspace.exec(["python3", "main.py"]);
+  assert.deepEqual([result.exitCode, result.stdout], [0, SAID]);
+  await workspace.delete();
+  await nothingLeft();
+});
+
+test("over MCP", { timeout: 3 * STEP_MS }, async () => {
+  await using tree = await project();
+  const client = new Client({ name: "test", version: "1" });
+  const env = { ...home.env, PATH: process.env.PATH ?? "", PYRO_DRIVER: "firecracker" } as Record<string, string>;
+  const args = [PYRO, "mcp", "serve", "--allow-read", tree.path];
+  await client.connect(
+    new StdioClientTransport({ command: process.execPath, args, env, cwd: tree.path, stderr: "inherit" }),
+  );
+  try {
+    const call = async (name: string, given: Record<string, unknown>) => {
+      const result = await client.callTool({ name, arguments: given }, { timeout: STEP_MS });
+      assert.notEqual(result.isError, true, JSON.stringify(result.content));
+      return result.structuredContent as Record<string, unknown>;
+    };
+    const { workspace_id, driver } = await call("workspace_create", {});
+    assert.equal(driver, "firecracker");
+    await call("workspace_sync_push", { workspace_id, source_path: tree.path });
+    const result = await call("workspace_exec", { workspace_id, command: ["python3", "main.py"] });
+    assert.deepEqual([result.exit_code, result.stdout], [0, SAID]);
+    assert.equal((await call("workspace_delete", { workspace_id })).deleted, true);
+  } finally {
+    await client.close();
+  }
+  await nothingLeft();
+});
+
+test("what is asked for by name and cannot be had is an error that says why", { timeout: 2 * STEP_MS }, async () => {
+  const { status, stdout } = await pyro(["run", "--json", "--driver", "qemu", "--", "true"], { env: home.env });
+  // The lab has no QEMU.
+  assert.equal(status, 125, stdout.toString());
+  assert.match(stdout.toString(), /HOST_TOOL_MISSING/);
+  await using other = await ownHome({ templates: true });
+  const env = { ...other.env, PYRO_FIRECRACKER: "/bin/false" };
+  const refused = await pyro(["run", "--json", "--", "true"], { env });
+  assert.match(refused.stdout.toString(), /DRIVER_UNAVAILABLE.*false does not say that it is Firecracker/);
+});
