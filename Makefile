@@ -4,10 +4,10 @@ SHELL := /bin/bash
 PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 export PATH
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench soak clean
+.PHONY: help setup demo test check bench bench-lab soak clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Install what is missing and build everything; afterwards bin/pyro is the command pyro
 	@scripts/setup
@@ -23,6 +23,9 @@ check: setup ## Types, lint, format, structure and stale documentation, in secon
 
 bench: setup ## Measure every figure that is promised, beside other sandboxes (10 minutes; on an idle machine)
 	@scripts/bench
+
+bench-lab: setup ## Measure Firecracker's microVMs in the lab, an emulated machine with a KVM that works
+	@scripts/bench-lab
 
 soak: setup ## Random kills, leaks, dropped links and fuzzing, for hours or for SOAK_MINUTES (not a part of make test)
 	@scripts/soak

@@ -1,7 +1,7 @@
 // What microVMs cost that do nothing, many side by side.
 import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { processesOf } from "../../test/vm/harness.ts";
+import { processesOf, VMM } from "../../test/vm/harness.ts";
 import { openEngine } from "./engine.ts";
 import type { Row } from "./samples.ts";
 
@@ -20,7 +20,7 @@ export async function idle(count: number): Promise<Row[]> {
       await sleep(250);
     }
     await sleep(5000);
-    const pids = await processesOf(paths, /qemu/);
+    const pids = await processesOf(paths, VMM);
     if (pids.length !== count) throw new Error(`${pids.length} VMMs for ${count} microVMs`);
     const before = await Promise.all(pids.map(ticks));
     await sleep(WATCH_MS);

