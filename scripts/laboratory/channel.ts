@@ -17,13 +17,14 @@ const TOLD = {
 } as const;
 
 const PING_MS = 10_000;
-/** A guest that has said nothing for so long hangs. Busy ones were seen to take some seconds for an answer. */
-const SILENCE_MS = 120_000;
+/** A guest that has not said a thing since so many pings hangs. Busy ones take some seconds for an answer. */
+const UNANSWERED = 12;
 
+/** Where what comes goes. A promise holds the guest up until it is settled. */
 export interface Output {
   readonly onStdout: (data: Buffer) => void;
   readonly onStderr: (data: Buffer) => void;
-  readonly onArchive: (data: Buffer) => void;
+  readonly onArchive: (data: Buffer) => Promise<void> | undefined;
 }
 
 interface Pending {
@@ -42,7 +43,9 @@ export class Channel {
   #rest: Buffer = Buffer.alloc(0);
   #pending: Pending | undefined;
   #lost: GuestLost | undefined;
-  #heardAt = Date.now();
+  /** Pings since anything was heard. Not a time: this process, too, may stand still for a while. */
+  #unanswered = 0;
+  #held = false;
 
   constructor(port: Duplex) {
     this.#port = port;
@@ -86,11 +89,14 @@ export class Channel {
   }
 
   async #watched(work: Promise<string>): Promise<number> {
-    this.#heardAt = Date.now();
+    this.#unanswered = 0;
     const watch = setInterval(() => {
-      const silence = Date.now() - this.#heardAt;
-      if (silence > SILENCE_MS) this.lose(`the outer guest has said nothing for ${Math.round(silence / 1000)} s`);
-      else this.#send(ASK.ping, "");
+      if (this.#held) return;
+      if (this.#unanswered === UNANSWERED) {
+        this.lose(`the outer guest has said nothing for ${(UNANSWERED * PING_MS) / 1000} s`);
+      }
+      this.#unanswered++;
+      this.#send(ASK.ping, "");
     }, PING_MS);
     try {
       return Number(await work);
@@ -121,7 +127,7 @@ export class Channel {
   }
 
   #take(data: Buffer): void {
-    this.#heardAt = Date.now();
+    this.#unanswered = 0;
     let rest: Buffer = this.#rest.length === 0 ? data : Buffer.concat([this.#rest, data]);
     while (rest.length >= 5) {
       const end = 5 + rest.readUInt32LE(1);
@@ -136,11 +142,21 @@ export class Channel {
     const { output, resolve, reject } = this.#pending ?? {};
     if (kind === TOLD.stdout) output?.onStdout?.(body);
     else if (kind === TOLD.stderr) output?.onStderr?.(body);
-    else if (kind === TOLD.archive) output?.onArchive?.(body);
+    else if (kind === TOLD.archive) this.#hold(output?.onArchive?.(body));
     else if (kind !== TOLD.pong) {
       this.#pending = undefined;
       if (kind === TOLD.failed) reject?.(new Refused(body.toString("utf8")));
       else resolve?.(body.toString("utf8"));
     }
+  }
+
+  #hold(until: Promise<void> | undefined): void {
+    if (until === undefined || this.#held) return;
+    this.#held = true;
+    this.#port.pause();
+    void until.finally(() => {
+      this.#held = false;
+      this.#port.resume();
+    });
   }
 }

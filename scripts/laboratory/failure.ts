@@ -8,7 +8,24 @@ export class LabError extends Error {
 /** The outer guest does not answer, or has ended: another one may do better. */
 export class GuestLost extends LabError {}
 
-export type Say = (message: string) => void;
+/** Tells whoever waits what is being done. */
+export type Say = (message: string) => unknown;
+
+/** How often a guest is tried in all. */
+const ATTEMPTS = 3;
+
+/** Does something with a guest, from its beginning again when that is lost. Errors: those of the last attempt. */
+export async function persistently<T>(work: () => Promise<T>, say: Say, signal: AbortSignal): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work();
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof GuestLost) || attempt === ATTEMPTS) throw error;
+      say(`${error.message}\nlab: trying again from the beginning (${attempt + 1} of ${ATTEMPTS})`);
+    }
+  }
+}
 
 /** A promise that is rejected with `late` when it takes too long. */
 export async function within<T>(milliseconds: number, work: Promise<T>, late: () => Error): Promise<T> {

@@ -52,13 +52,18 @@ function driveArguments(shape: Shape): string[] {
     ...["-drive", `if=none,id=${id},format=raw,${source}`, "-device", `virtio-blk-pci,drive=${id}`],
   ];
   // What a thawed machine writes goes to a file that has no name from the moment it is there.
-  const writable = `file=${shape.disk},cache=unsafe,discard=unmap,snapshot=${shape.thawed ? "on" : "off"}`;
+  const writable = `file=${path(shape.disk)},cache=unsafe,discard=unmap,snapshot=${shape.thawed ? "on" : "off"}`;
   const images = Array.from({ length: IMAGES }, (_, index) =>
     index < shape.images.length
       ? drive(`image${index}`, `readonly=on,file=/proc/self/fd/${FIRST_FILE_FD + index}`)
       : drive(`image${index}`, `readonly=on,file.driver=null-co,file.size=${IMAGE_BYTES},file.read-zeroes=on`),
   );
-  return [...drive("root", `readonly=on,file=${shape.root}`), ...drive("disk", writable), ...images.flat()];
+  return [...drive("root", `readonly=on,file=${path(shape.root)}`), ...drive("disk", writable), ...images.flat()];
+}
+
+/** A path as a value of QEMU's options. */
+function path(name: string): string {
+  return name.replaceAll(",", ",,");
 }
 
 export class Machine {
@@ -90,7 +95,7 @@ export class Machine {
   /** `files` are open files that `shape.more` names by their descriptors, which follow those of the images. */
   static start(shape: Shape, directory: string, files: readonly number[] = []): Machine {
     const sharing = `share=${shape.thawed ? "off" : "on"}`;
-    const memory = `memory-backend-file,id=ram,size=${MEMORY_MIB}M,mem-path=${shape.memory},${sharing}`;
+    const memory = `memory-backend-file,id=ram,size=${MEMORY_MIB}M,mem-path=${path(shape.memory)},${sharing}`;
     const args = [...machineArguments(), "-object", memory, ...driveArguments(shape), ...shape.more];
     const child = spawn("setpriv", ["--pdeathsig=KILL", "--", QEMU, ...args], {
       stdio: ["ignore", "pipe", "pipe", "pipe", "pipe", ...shape.images, ...files],

@@ -3,17 +3,15 @@ import { randomBytes } from "node:crypto";
 import type { Cache } from "./cache.ts";
 import { CHECKOUT, type Luggage, Unpacking } from "./carry.ts";
 import { Refused } from "./channel.ts";
-import { GuestLost, LabError, type Say } from "./failure.ts";
+import { GuestLost, LabError, persistently, type Say } from "./failure.ts";
 import type { Passage } from "./options.ts";
 import { type Outer, thaw } from "./outer.ts";
 
-/** A guest that hangs is given up, and another one is tried; so often in all. */
-const ATTEMPTS = 3;
 const PREPARE_MS = 90_000;
 /** As timeout(1) has it. */
 const TIMED_OUT = 124;
 
-const PATH = `${CHECKOUT}/node_modules/.bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`;
+const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 export interface Run {
   readonly command: readonly string[];
@@ -25,17 +23,10 @@ export interface Run {
   readonly stderr: NodeJS.WritableStream;
 }
 
-/** Runs it and gives the exit status. Errors: LabError, the signal's reason. */
+/** Runs it and gives the exit status. A guest that hangs is given up for another. Errors: LabError, the signal's reason. */
 export async function run(cache: Cache, outer: Outer, run: Run, say: Say, signal: AbortSignal): Promise<number> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await once(cache, outer, run, say, signal);
-    } catch (error) {
-      signal.throwIfAborted();
-      if (!(error instanceof GuestLost) || attempt === ATTEMPTS) throw error;
-      run.stderr.write(`lab: ${error.message}\nlab: trying again from the beginning (${attempt + 1} of ${ATTEMPTS})\n`);
-    }
-  }
+  const warn: Say = (message) => run.stderr.write(`lab: ${message}\n`);
+  return await persistently(() => once(cache, outer, run, say, signal), warn, signal);
 }
 
 async function once(cache: Cache, outer: Outer, run: Run, say: Say, signal: AbortSignal): Promise<number> {

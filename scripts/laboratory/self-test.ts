@@ -1,5 +1,5 @@
 // Shows that the lab is what it is for: real Firecracker boots Debian's kernel in it, to the first words of its init.
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Writable } from "node:stream";
 import { vmlinuxOf } from "../../src/environments/vmlinux.ts";
@@ -29,11 +29,8 @@ export async function selfTest(cache: Cache, outer: Outer, say: Say, signal: Abo
       "machine-config": { vcpu_count: 1, mem_size_mib: 256 },
     };
     await writeFile(join(directory, "config.json"), JSON.stringify(config));
-    const passages = [
-      ...["vmlinux", "config.json"].map((name) => ({ host: join(directory, name), guest: `/t/${name}` })),
-      { host: outer.initramfs, guest: "/t/initramfs" },
-    ];
-    await luggage.packOthers(passages, cache.directory, signal);
+    await copyFile(outer.initramfs, join(directory, "initramfs"));
+    await luggage.packOthers([{ host: directory, guest: "/t" }], cache.directory, signal);
     let said = "";
     const listen = new Writable({
       write: (chunk: Buffer, _, done) => {
