@@ -44,18 +44,19 @@ export interface Chosen {
 
 export class Acceleration {
   readonly #paths: Paths;
-  readonly #launcher: Launcher;
   readonly #settings: Settings;
   readonly #stopping = new AbortController();
   readonly #chosen = new Map<DriverChoice, Promise<Chosen>>();
   /** One for each driver: they know what is being made. */
   readonly #templates = new Map<Driver, Templates>();
+  readonly #list: () => Promise<Candidate[]>;
   #candidates: Promise<Candidate[]> | undefined;
 
-  constructor(paths: Paths, launcher: Launcher, settings: Settings) {
+  /** `list` gives the candidates, best first: those of this host unless a test has others. */
+  constructor(paths: Paths, launcher: Launcher, settings: Settings, list?: () => Promise<Candidate[]>) {
     this.#paths = paths;
-    this.#launcher = launcher;
     this.#settings = settings;
+    this.#list = list ?? (() => candidates(paths, launcher, settings));
   }
 
   /**
@@ -88,7 +89,7 @@ export class Acceleration {
   }
 
   async #choose(wanted: DriverChoice, boot: BootFiles, progress: Progress): Promise<Chosen> {
-    this.#candidates ??= candidates(this.#paths, this.#launcher, this.#settings);
+    this.#candidates ??= this.#list();
     const considered: Considered[] = [];
     for (const candidate of await this.#candidates) {
       if (wanted !== "auto" && candidate.name !== wanted) continue;
@@ -129,8 +130,9 @@ export class Acceleration {
 
   async #verdict(driver: Driver, boot: BootFiles, progress: Progress): Promise<KvmVerdict> {
     // Who may open the device can be changed by a user who reads what doctor says.
-    const { mode, uid, gid } = await stat("/dev/kvm");
-    const depends = [await driver.fingerprint(), boot.kernel.sha256, boot.initramfs.sha256, mode, uid, gid];
+    const device = await stat("/dev/kvm").catch(() => undefined);
+    const access = [device?.mode, device?.uid, device?.gid];
+    const depends = [await driver.fingerprint(), boot.kernel.sha256, boot.initramfs.sha256, ...access];
     const name = createHash("sha256").update(JSON.stringify(depends)).digest("hex");
     const path = join(this.#paths.probes, `kvm-${name}.json`);
     const known = await readRecord<KvmVerdict>(path).catch(() => undefined);

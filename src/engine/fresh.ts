@@ -1,9 +1,9 @@
-// A microVM made from nothing but what is prepared: a disk formatted, the template restored onto it. A template that
+// A microVM made from nothing but what is prepared: a disk formatted while the template is restored onto it. A template that
 // turns out damaged is made again on the way. Only some are started at once: each has deadlines to meet, which a hundred
 // on two cores would all miss.
 import { rm } from "node:fs/promises";
 import { type Drives, TemplateDamaged } from "../drivers/driver.ts";
-import { formatDisk } from "../environments/disk.ts";
+import { beginDisk } from "../environments/disk.ts";
 import { PyroError } from "../errors/error.ts";
 import { hostCpus } from "../host/resources.ts";
 import { Gate } from "./gate.ts";
@@ -34,10 +34,11 @@ export class FreshStarts {
   /** On failure nothing of it is left. Errors: those of MicroVm.start and formatDisk; the signal's reason. */
   async start(prepared: Prepared, options: FreshOptions, progress: Progress): Promise<MicroVm> {
     return await this.#gate.pass(async () => {
-      await formatDisk(options.diskPath, prepared.shape.diskMib, options.signal);
+      const { formatted } = await beginDisk(options.diskPath, prepared.shape.diskMib, options.signal);
       try {
-        return await restore(prepared, options, progress);
+        return await restore(prepared, { ...options, formatted }, progress);
       } catch (error) {
+        await formatted.catch(() => {});
         await rm(options.diskPath, { force: true });
         throw error;
       }
@@ -52,11 +53,11 @@ export class FreshStarts {
 
 async function restore(
   prepared: Prepared,
-  options: FreshOptions & { readonly identity?: Identity },
+  options: FreshOptions & { readonly identity?: Identity; readonly formatted?: Promise<void> },
   progress: Progress,
 ): Promise<MicroVm> {
   const { shape, spec, environment, driver, templates } = prepared;
-  const { diskPath, signal, identity } = options;
+  const { diskPath, signal, identity, formatted } = options;
   const drives: Drives = {
     base: { path: environment.imagePath, readOnly: true, virtualBytes: environment.size_bytes },
     writable: { path: diskPath, readOnly: false, virtualBytes: shape.diskMib * 2 ** 20 },
@@ -67,6 +68,7 @@ async function restore(
     ephemeral: true,
     signal,
     ...(identity === undefined ? {} : { identity }),
+    ...(formatted === undefined ? {} : { formatted }),
   };
   try {
     return await MicroVm.start(driver, prepared.template, spec, options.machineId, start);

@@ -36,6 +36,8 @@ export interface MicroVmOptions {
   readonly signal: AbortSignal;
   /** Who it is to be; somebody new when it is not given. */
   readonly identity?: Identity;
+  /** Resolves when there is a file system on its disk; at once where nothing is given. */
+  readonly formatted?: Promise<void>;
   /** The host's clock, ms since 1970. */
   readonly now?: () => number;
 }
@@ -73,6 +75,7 @@ export class MicroVm {
     const vm = new MicroVm(machine, identity, options.now ?? Date.now);
     try {
       await vm.#identify(identity, options.signal);
+      await options.formatted;
       await vm.#mount(options.baseType, options.signal);
       return vm;
     } catch (error) {

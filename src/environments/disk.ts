@@ -12,6 +12,19 @@ const MIB = 1 << 20;
  * Errors: HOST_TOOL_MISSING, HOST_DISK_FULL, HOST_IO_FAILED.
  */
 export async function formatDisk(path: string, mib: number, signal?: AbortSignal): Promise<void> {
+  const { formatted } = await beginDisk(path, mib, signal);
+  await formatted;
+}
+
+/**
+ * The same, as far as that the file is there, of its size, for a microVM to start with: what is on it comes while that
+ * starts. `formatted` never goes unhandled; on failure the file is gone. Errors: as formatDisk.
+ */
+export async function beginDisk(
+  path: string,
+  mib: number,
+  signal?: AbortSignal,
+): Promise<{ readonly formatted: Promise<void> }> {
   try {
     const file = await open(path, "wx", 0o600);
     try {
@@ -22,12 +35,12 @@ export async function formatDisk(path: string, mib: number, signal?: AbortSignal
   } catch (error) {
     throw failBuild("HOST_IO_FAILED", `The disk ${path} cannot be made`, error);
   }
-  try {
-    await makeFileSystem(path, signal);
-  } catch (error) {
+  const formatted = makeFileSystem(path, signal).catch(async (error: unknown) => {
     await rm(path, { force: true });
     throw error;
-  }
+  });
+  formatted.catch(() => {});
+  return { formatted };
 }
 
 async function makeFileSystem(path: string, signal: AbortSignal | undefined): Promise<void> {

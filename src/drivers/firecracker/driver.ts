@@ -39,8 +39,8 @@ import {
 import type { FoundFirecracker } from "./find.ts";
 import { FirecrackerMachine } from "./machine.ts";
 
-/** A KVM that works boots in a second or two; one that does not hangs. A nested one under emulation takes 5 to 10 s. */
-const BOOT_MS = 40_000;
+/** A KVM that works boots in a second or two; one that does not hangs. A nested one under emulation takes 4 to 20 s. */
+const BOOT_MS = 60_000;
 /** The memory that the guest has touched is written. */
 const FREEZE_MS = 120_000;
 const LOAD_MS = 30_000;

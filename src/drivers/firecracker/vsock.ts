@@ -7,6 +7,8 @@ import { connectOwn } from "../socket.ts";
 /** A guest that has no listener yet closes at once, one that does not answer at all is asked again. */
 const TRY_MS = 3_000;
 const RETRY_PAUSE_MS = 20;
+/** The pause grows to this, ms: a guest that is not there is not worth a processor. */
+const MOST_PAUSE_MS = 250;
 const MAX_LINE_BYTES = 64;
 
 /**
@@ -19,12 +21,12 @@ export async function openVsock(
   signal: AbortSignal,
   isOver: () => boolean,
 ): Promise<Socket> {
-  for (;;) {
+  for (let pause = RETRY_PAUSE_MS; ; pause = Math.min(MOST_PAUSE_MS, pause * 1.5)) {
     signal.throwIfAborted();
     const socket = await tryOnce(path, port, AbortSignal.any([signal, AbortSignal.timeout(TRY_MS)]));
     if (socket !== undefined) return socket;
     if (isOver()) throw new Error("the VMM has gone");
-    await sleep(RETRY_PAUSE_MS);
+    await sleep(pause);
   }
 }
 
