@@ -32,12 +32,16 @@ while True:
 
 const CLIENT = `
 import socket, sys
-with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as connection:
-    connection.sendall(b"GET " + sys.argv[2].encode() + b" HTTP/1.0\\r\\n\\r\\n")
-    print(connection.recv(65536).decode().split("\\r\\n\\r\\n", 1)[1], end="")
+paths = [sys.argv[2]]
+if sys.argv[2].isdigit():
+    paths = ["/%d/%s" % (n, "x" * 300) for n in range(1, int(sys.argv[2]) + 1)]
+for path in paths:
+    with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as connection:
+        connection.sendall(b"GET " + path.encode() + b" HTTP/1.0\\r\\n\\r\\n")
+        print(connection.recv(65536).decode().split("\\r\\n\\r\\n", 1)[1], end="")
 `;
 
-/** server.py PORT [DELAY] and client.py PORT PATH, in /workspace. */
+/** server.py PORT [DELAY] and client.py PORT PATH or COUNT (for /1/xxx... and so on), in /workspace. */
 export async function pushPrograms(workspace: Workspace): Promise<void> {
   await using tree = await scratch();
   await writeFile(join(tree.path, "server.py"), SERVER);
