@@ -51,6 +51,7 @@ export async function serveStart(
 /** Of one that is decided. Errors: why it does not run. */
 async function startedOrWhyNot(service: Service): Promise<OutputOf<"service.start">> {
   const { name, command } = service;
+  if (service.left !== undefined) throw service.left;
   // It never was.
   if (!command.begun) await command.ended;
   const described = service.describe();
@@ -61,8 +62,6 @@ async function startedOrWhyNot(service: Service): Promise<OutputOf<"service.star
       // Its microVM was lost: that is told.
       await command.ended;
       throw new PyroError("CANCELLED", `The service ${name} was stopped before it was ready.`);
-    case "starting":
-      throw new PyroError("CANCELLED", `The daemon is stopping; the service ${name} goes on, and so does its start.`);
     default:
       return described;
   }
@@ -103,6 +102,7 @@ export async function serveStop(
   const leave = services.use();
   const stopped = service.stop("requested", input.grace_seconds * 1000).finally(leave);
   await race(stopped, wait, stop);
+  if (service.left !== undefined) throw service.left;
   await reply.json(ToClient.Output, service.describe());
 }
 
@@ -157,6 +157,7 @@ export async function serveServiceLogs(
       cursor = chunk.next;
     }
     if (follow) await race(service.command.finished, undefined, stop);
+    if (follow && service.left !== undefined) throw service.left;
     await answer({ next_cursor: `c${cursor}` });
   } catch (thrown) {
     throw stop.aborted ? stop.reason : thrown;

@@ -63,7 +63,7 @@ func (p *Process) stopWithin(grace time.Duration) *stopping {
 func (p *Process) stop(s *stopping) {
 	defer close(s.gone)
 	p.ask()
-	for pause := firstLook; p.group.populated(); pause = min(2*pause, longestLook) {
+	for pause := firstLook; p.lives(); pause = min(2*pause, longestLook) {
 		p.mu.Lock()
 		left := time.Until(s.killAt)
 		p.mu.Unlock()
@@ -78,9 +78,14 @@ func (p *Process) stop(s *stopping) {
 	}
 }
 
-// ask sends SIGTERM to each process of the tree. By handles: a pid may be another's by the time it is used.
+// ask sends SIGTERM to each process of the tree, once. By handles: a pid may be another's by the time it is used.
 func (p *Process) ask() {
 	handles := map[int]int{}
+	// Root in the workspace may have hidden the list: who was started is asked in any case.
+	asked, err := p.Signal("", int(unix.SIGTERM), false)
+	if err != nil {
+		p.table.report("process %s: asking it to end: %v", p.state.ID, err)
+	}
 	for _, pid := range p.group.members() {
 		if len(handles) == askedLimit {
 			break
@@ -91,7 +96,9 @@ func (p *Process) ask() {
 	}
 	for _, pid := range p.group.members() {
 		if handle, ok := handles[pid]; ok {
-			_ = unix.PidfdSendSignal(handle, unix.SIGTERM, nil, 0)
+			if !asked || !p.grouped(pid) {
+				_ = unix.PidfdSendSignal(handle, unix.SIGTERM, nil, 0)
+			}
 			// A stopped process hears it only when it goes on.
 			_ = unix.PidfdSendSignal(handle, unix.SIGCONT, nil, 0)
 		}
@@ -99,6 +106,22 @@ func (p *Process) ask() {
 	for _, handle := range handles {
 		unix.Close(handle)
 	}
+}
+
+// grouped tells whether a process is of the group that was signalled as a whole.
+func (p *Process) grouped(pid int) bool {
+	group, err := unix.Getpgid(pid)
+	return err == nil && group == p.state.PID
+}
+
+// lives tells whether anything of the tree does, whatever its cgroup is made to say of the process itself.
+func (p *Process) lives() bool {
+	if p.group.populated() {
+		return true
+	}
+	p.table.children.Lock()
+	defer p.table.children.Unlock()
+	return !p.reaped
 }
 
 // killed kills the tree and waits until it is gone, for a while.
@@ -109,7 +132,7 @@ func (p *Process) killed() {
 	if err != nil {
 		p.table.report("process %s: killing its tree: %v", p.state.ID, err)
 	}
-	for deadline := time.Now().Add(killedTime); p.group.populated() && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(killedTime); p.lives() && time.Now().Before(deadline); {
 		time.Sleep(firstLook)
 	}
 }

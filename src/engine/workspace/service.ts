@@ -49,7 +49,8 @@ export class Service {
   #record: StoredService;
   #saving: Promise<void> = Promise.resolve();
   #entered: Entered | undefined;
-  #closed = false;
+  /** Why this daemon has let go of it. */
+  #left: PyroError | undefined;
   /** It never began. */
   #dropped = false;
 
@@ -136,6 +137,11 @@ export class Service {
     return this.command.over || this.#dropped;
   }
 
+  /** Why nobody here knows of its end any more; undefined while this daemon looks after it. */
+  get left(): PyroError | undefined {
+    return this.#left;
+  }
+
   get spool(): Spool | undefined {
     return this.command.hasSpool ? this.command.spool : undefined;
   }
@@ -189,7 +195,8 @@ export class Service {
 
   /** The daemon stops: it runs on in the guest, for another daemon to take up. */
   async release(): Promise<void> {
-    this.#closed = true;
+    const message = `The daemon is stopping; the service ${this.name} goes on in ${this.#host.workspaceId}.`;
+    this.#left = new PyroError("CANCELLED", message);
     this.#unwatched.abort();
     await this.command.release();
     await this.#saving;
@@ -197,7 +204,7 @@ export class Service {
 
   /** Its workspace is deleted: resolves when nothing writes into its directory any more. */
   async abandon(reason: PyroError): Promise<void> {
-    this.#closed = true;
+    this.#left = reason;
     this.#unwatched.abort();
     await this.command.abandon(reason);
     await this.#saving;
@@ -241,7 +248,7 @@ export class Service {
     if (probe === null) return await this.#note({ ready_at: new Date().toISOString() });
     const unwatched = this.#unwatched.signal;
     const ready = await this.#look(AbortSignal.any([unwatched, this.#overSignal()])).catch(() => undefined);
-    if (this.#closed) return;
+    if (this.#left !== undefined) return;
     if (ready === undefined) return await this.#endKnown();
     if (ready && !this.over) return await this.#note({ ready_at: new Date().toISOString(), last_reason: null });
     if (!this.over) await this.#failNotReady();
@@ -262,7 +269,8 @@ export class Service {
       probe,
       spec: record.process,
       intervalMs: ready_interval_ms,
-      deadline: Date.parse(record.started_at ?? record.begun_at) + ready_timeout_ms,
+      // A guest's clock may say anything: what is left is never more than all of it.
+      deadline: Math.min(Date.now(), Date.parse(record.started_at ?? record.begun_at)) + ready_timeout_ms,
       noted: (reason: string) => {
         this.#record = { ...this.#record, last_reason: reason };
         this.#tell({
@@ -282,13 +290,13 @@ export class Service {
     await this.#note({ failure: { reason: "not_ready", message, log_tail: await this.#tail() } });
     await this.#end(FAILED_GRACE_MS).catch(() => {});
     // What it said when it was asked to end often says why.
-    if (this.#record.failure !== null && !this.#closed) {
+    if (this.#record.failure !== null && this.#left === undefined) {
       await this.#note({ failure: { ...this.#record.failure, log_tail: await this.#tail() } });
     }
   }
 
   async #noteEarlyEnd(): Promise<void> {
-    if (this.state !== "failed" || this.#record.failure !== null || this.#closed) return;
+    if (this.state !== "failed" || this.#record.failure !== null || this.#left !== undefined) return;
     await this.#note({ failure: { ...whyEarly(this.#known), log_tail: await this.#tail() } });
   }
 
@@ -346,7 +354,7 @@ export class Service {
   /** What has happened, whether or not it can be written just now; one write after the other, of how it stands by then. */
   async #note(change: Partial<StoredService>): Promise<void> {
     this.#record = { ...this.#record, ...change };
-    if (this.#closed || !this.command.begun) return;
+    if (this.#left !== undefined || !this.command.begun) return;
     const saved = this.#saving.then(() => writeService(this.directory, this.#record)).catch(() => {});
     this.#saving = saved;
     await saved;

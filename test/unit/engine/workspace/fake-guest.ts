@@ -50,7 +50,7 @@ export class FakeProcess {
       timedOut: false,
       outOfMemory: false,
       startError: "",
-      startedUnixNanoseconds: BigInt(Date.now()) * 1_000_000n,
+      startedUnixNanoseconds: BigInt(this.#guest.clock()) * 1_000_000n,
       endedUnixNanoseconds: this.exited === undefined ? 0n : BigInt(Date.now()) * 1_000_000n,
       outputEnd: this.end,
       inputOffset: BigInt(this.stdin.length),
@@ -62,6 +62,8 @@ export class FakeGuest {
   readonly processes = new Map<string, FakeProcess>();
   readonly starts: string[] = [];
   readonly removed: string[] = [];
+  /** When what it starts was started, ms since 1970, as it says. */
+  clock: () => number = Date.now;
   /** Called before a start is answered, after it was carried out. */
   onStart: (id: string) => Promise<void> = async () => {};
   refuse: ConnectError | undefined;

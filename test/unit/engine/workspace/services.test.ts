@@ -226,6 +226,43 @@ test("a guest that does not answer a look, or answers nonsense, holds nobody up"
   assert.equal(liar.state, "failed");
 });
 
+test("a guest whose clock is years ahead takes nobody's time, and one years behind gets one look", async () => {
+  for (const [index, years] of [50, -50].entries()) {
+    const services = await opened();
+    guest = new FakeGuest();
+    host.guest = guest;
+    guest.clock = () => Date.now() + years * 31_536_000_000;
+    guest.onProbe = async () => "not yet";
+    const name = `web${index}`;
+    start(services, name, { ready_tcp: "localhost:1", ready_timeout_seconds: 0.3, ...FAST });
+    await until(() => guest.probes.length > 0);
+    forget();
+    const others = await opened();
+    await others.get(name).decided;
+    assert.deepEqual([others.get(name).state, others.get(name).describe().stop_reason], ["failed", "not_ready"]);
+    await others.release();
+    made.splice(0);
+  }
+});
+
+test("a daemon that stops leaves one that is starting, and says so; a deletion says that", async () => {
+  guest.onProbe = async () => "not yet";
+  const services = await opened();
+  const web = start(services, "web", { ready_tcp: "localhost:1", ...FAST });
+  await until(() => guest.probes.length > 0);
+  await services.release();
+  made.splice(0);
+  await web.decided;
+  assert.ok(withCode("CANCELLED", /The daemon is stopping; the service web goes on/)(web.left));
+  const others = await opened();
+  guest.onProbe = async () => undefined;
+  const later = others.get("web");
+  await later.decided;
+  assert.deepEqual([later.state, guest.starts], ["running", ["svc_1"]]);
+  await others.abandon(new PyroError("WORKSPACE_NOT_FOUND", "It was deleted."));
+  assert.equal(later.left?.code, "WORKSPACE_NOT_FOUND");
+});
+
 test("a guest that stands still for want of room takes nothing of a service's time", async () => {
   const services = await opened();
   let looks = 0;
