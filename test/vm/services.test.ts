@@ -411,6 +411,18 @@ test("an idle workspace is stopped with its services, and starts without them", 
   assert.equal(again.state, "running", "starting it starts the workspace");
   const counts = await other.status();
   assert.deepEqual([counts.service_count, counts.running_service_count], [1, 1]);
+
+  // Root in the guest says of its own cgroup what it likes.
+  const hide = `g=/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup); echo populated 0 >/tmp/events
+    mount --bind /tmp/events $g/cgroup.events && mount --bind /dev/null $g/cgroup.procs && echo hidden
+    trap '' TERM; while :; do sleep 0.1; done`;
+  await own.start(
+    "hidden",
+    ["--ready-command", "grep -q populated.0 /sys/fs/cgroup/pyro/svc_*/cgroup.events"],
+    ["sh", "-c", hide],
+  );
+  const hidden = await own.stop("hidden", ["--grace-seconds", "1"]);
+  assert.deepEqual([hidden.state, hidden.exit_code], ["stopped", 137]);
 });
 
 async function daemonMemory(): Promise<number> {

@@ -9,7 +9,7 @@ import type { ProcessSpec } from "../process-spec.ts";
 import type { Spool } from "../spool.ts";
 import { Command, type CommandEvents } from "./command.ts";
 import type { CommandHost, Entered } from "./command-host.ts";
-import { type CommandRecord, newRecord } from "./command-record.ts";
+import { type CommandRecord, newRecord, untilWritten } from "./command-record.ts";
 import { untilReady } from "./readiness.ts";
 import { describeService, stateOf, whyEarly } from "./service-description.ts";
 import { logTail } from "./service-log.ts";
@@ -19,6 +19,8 @@ import { type StoredService, writeService } from "./service-record.ts";
 export const FAILED_GRACE_MS = 2000;
 /** How much later than its grace time a service may be gone, ms. */
 const GONE_MS = 15_000;
+/** How long what follows from a record waits for a host that has no room for it, ms. */
+const ROOM_MS = 1000;
 /** How long after the guest has ended a service its end may take to be known, ms. */
 const KNOWN_MS = 10_000;
 
@@ -46,6 +48,7 @@ export class Service {
   readonly #origin: "begun" | "adopted" | "past";
   /** This daemon, or the workspace, is done with it; or somebody stops it. */
   readonly #unwatched = new AbortController();
+  readonly #leaving = new AbortController();
   #record: StoredService;
   #saving: Promise<void> = Promise.resolve();
   #entered: Entered | undefined;
@@ -196,18 +199,22 @@ export class Service {
   /** The daemon stops: it runs on in the guest, for another daemon to take up. */
   async release(): Promise<void> {
     const message = `The daemon is stopping; the service ${this.name} goes on in ${this.#host.workspaceId}.`;
-    this.#left = new PyroError("CANCELLED", message);
-    this.#unwatched.abort();
+    this.#leave(new PyroError("CANCELLED", message));
     await this.command.release();
     await this.#saving;
   }
 
   /** Its workspace is deleted: resolves when nothing writes into its directory any more. */
   async abandon(reason: PyroError): Promise<void> {
-    this.#left = reason;
-    this.#unwatched.abort();
+    this.#leave(reason);
     await this.command.abandon(reason);
     await this.#saving;
+  }
+
+  #leave(reason: PyroError): void {
+    this.#left = reason;
+    this.#leaving.abort();
+    this.#unwatched.abort();
   }
 
   /** The first thing that a command does in its directory: its service's record is there before the guest is asked. */
@@ -355,9 +362,11 @@ export class Service {
   async #note(change: Partial<StoredService>): Promise<void> {
     this.#record = { ...this.#record, ...change };
     if (this.#left !== undefined || !this.command.begun) return;
-    const saved = this.#saving.then(() => writeService(this.directory, this.#record)).catch(() => {});
+    const write = () => writeService(this.directory, this.#record);
+    const saved = this.#saving.then(() => untilWritten(write, this.#leaving.signal)).then(() => {});
     this.#saving = saved;
-    await saved;
+    // Nobody waits for the host to have room.
+    await orAborted(saved, AbortSignal.timeout(ROOM_MS)).catch(() => {});
   }
 }
 
