@@ -6,6 +6,7 @@ import { others, runs, startUp } from "./commands.ts";
 import { idle } from "./idle.ts";
 import { Machines } from "./machines.ts";
 import { type Row, table } from "./samples.ts";
+import { services } from "./services.ts";
 import { manyWorkspaces, workspaceLists, workspaces } from "./workspaces.ts";
 
 const quick = process.argv.includes("--quick");
@@ -56,6 +57,8 @@ try {
   say("workspaces: making, filling and using them");
   rows.push(...(await workspaces(count)));
   rows.push(await workspaceLists(count, 100));
+  say("services: starting and stopping");
+  rows.push(...(await services(count)));
   say(`${many} microVMs side by side, then ${many} workspaces`);
   rows.push(...(await idle(many)));
   rows.push(await manyWorkspaces(many));

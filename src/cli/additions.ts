@@ -51,6 +51,12 @@ const ADDITIONS: { readonly [N in OperationName]?: Addition } = {
   "process.write": {
     note: "`--input -` sends what comes on stdin, of any bytes and any length.",
   },
+  "service.start": {
+    note: "At most one of the --ready options says what makes it ready; it is looked at from inside the guest. Without one it is ready as soon as it runs. One that ends before it is ready, or is not ready in time, has failed: the end of its log is shown, and the exit status is 1. Ctrl-C while it is waited for ends it.",
+  },
+  "service.logs": {
+    note: "With --follow --json every piece is a line of JSON.",
+  },
   "process.wait": {
     passesStatus: true,
     note: "It exits with the command's status, 124 when its time ran out, 125 when its end is not known or pyro itself failed. Ctrl-C ends the wait, not the command.",

@@ -31,6 +31,7 @@ const LIVING: Readonly<Record<string, Living>> = {
     ...(await quietly(() => runs(where))),
   ],
   process_id: processes,
+  service_name: services,
 };
 
 /** Prints a line a candidate. Always succeeds: a shell has no place for an error under its cursor. */
@@ -185,6 +186,13 @@ async function processes(where: Where, [workspace = ""]: readonly string[], comm
   const input = { workspace_id: workspace, all: command === "read" };
   const { processes: found } = await call(where, "process.list", input, asking());
   return found.map(({ process_id, command }) => ({ word: process_id, meaning: shortened(shellWords(command)) }));
+}
+
+/** Of the workspace named in front; a new one has a name of its own. */
+async function services(where: Where, [workspace = ""]: readonly string[], command: string): Promise<Candidate[]> {
+  if (command === "start") return [];
+  const { services: found } = await call(where, "service.list", { workspace_id: workspace }, asking());
+  return found.map(({ service_name, state }) => ({ word: service_name, meaning: state }));
 }
 
 function asking(): CallOptions {

@@ -17,6 +17,7 @@ import { STDERR, STDOUT, writeAll, writeJson } from "./output.ts";
 import { writeProcess } from "./process-write.ts";
 import { Progress, type ProgressEvent } from "./progress.ts";
 import { runCommand } from "./run.ts";
+import { showServiceLogs } from "./service-logs.ts";
 import { VIEWS, type View } from "./views/view.ts";
 
 /** The exit status. Errors are thrown. */
@@ -38,6 +39,8 @@ export async function dispatch(asked: Asked, context: Context): Promise<number> 
         return await runCommand(name, input as InputOf<typeof name>, context);
       case "workspace.logs":
         return await showLogs(input as InputOf<typeof name>, context);
+      case "service.logs":
+        return await showServiceLogs(input as InputOf<typeof name>, context);
       case "process.write":
         return await writeProcess(input as InputOf<typeof name>, context);
       default:

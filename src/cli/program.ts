@@ -19,6 +19,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   mcp: "The MCP server",
   workspace: "Workspaces: computers that keep their files, and what runs in them",
   "workspace process": "Processes of a workspace or a run",
+  "workspace service": "Services: named programs that go on beside the commands of a workspace",
   "workspace sync": "Files of this host in a workspace",
 };
 /** Short stories, for groups whose commands are used one after another. */
@@ -41,7 +42,7 @@ const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
 /** What a person meets first stands first; what is not named here follows. */
 const ORDER: Readonly<Record<string, readonly string[]>> = {
   pyro: ["run", "workspace", "mcp", "env", "doctor", "daemon", "completion"],
-  workspace: ["create", "exec", "sync", "logs", "process", "list", "status", "update", "delete"],
+  workspace: ["create", "exec", "sync", "logs", "process", "service", "list", "status", "update", "delete"],
 };
 
 const ALIASES: Readonly<Record<string, string>> = { workspace: "ws" };

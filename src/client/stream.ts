@@ -28,6 +28,7 @@ const CHOSEN: { readonly [N in OperationName]?: readonly [() => string, "vm_id" 
   run: [newVmId, "vm_id"],
   "workspace.create": [newWorkspaceId, "request_id"],
   "workspace.exec": [newRequestId, "request_id"],
+  "service.start": [newRequestId, "request_id"],
 };
 /** Connections in all: a daemon that dies of what it is asked must not be started for ever. */
 const CONNECTIONS = { resumed: 100, repeated: 3 } as const;
@@ -114,7 +115,7 @@ class OperationStream<N extends OperationName> implements Stream<N> {
     this.#input = input;
     this.#options = options;
     this.#terminal = options.terminal;
-    this.#resumable = FACTS[operation].stdin;
+    this.#resumable = FACTS[operation].resumes;
     this.id = CHOSEN[operation]?.[0]();
     if (!options.stdin) this.#stdin.close();
     this.result = this.#abortable();

@@ -8,6 +8,7 @@ import { serveLogs } from "./logs.ts";
 import { listProcesses, readProcess, serveWait, signalProcess, writeProcess } from "./processes.ts";
 import { teller } from "./progress.ts";
 import { serveRun } from "./run.ts";
+import { listServices, serveServiceLogs, serveStart, serveStop, serviceStatus } from "./services.ts";
 import type { Reply, Requests } from "./stream.ts";
 import { serveCreate, servePush } from "./workspace.ts";
 
@@ -18,6 +19,9 @@ type Streaming =
   | "workspace.exec"
   | "workspace.logs"
   | "process.wait"
+  | "service.start"
+  | "service.stop"
+  | "service.logs"
   | "env.pull"
   | "doctor";
 type Unary = Exclude<OperationName, Streaming>;
@@ -46,6 +50,8 @@ export const UNARY: { readonly [N in Unary]: UnaryHandler<N> } = {
   "process.list": listProcesses,
   "process.write": writeProcess,
   "process.signal": signalProcess,
+  "service.list": listServices,
+  "service.status": serviceStatus,
   "env.list": (engine, input) => listEnvironments(engine, input),
   "env.inspect": (engine, { environment }) => inspectEnvironment(engine, environment),
   "env.prune": async (engine, { all, dry_run }) => {
@@ -71,6 +77,9 @@ export const STREAMING: { readonly [N in Streaming]: StreamHandler<N> } = {
   "workspace.exec": serveExec,
   "workspace.logs": serveLogs,
   "process.wait": serveWait,
+  "service.start": serveStart,
+  "service.stop": serveStop,
+  "service.logs": serveServiceLogs,
   "env.pull": async (engine, { environment }, _head, _requests, reply, signal) => {
     // Whoever says pull wants what the registry has now; a start takes what is there.
     const pulled = await engine.environments.pull(environment, teller(reply), signal, { refresh: true });

@@ -16,6 +16,8 @@ export interface ProcessSpec {
   readonly terminal: { readonly columns: number; readonly rows: number } | undefined;
   readonly noStdin: boolean;
   readonly timeoutMs: number;
+  /** Nothing that it started outlives it. */
+  readonly wholeTree?: boolean;
 }
 
 /** What a row asks for; all of it was checked by the row. */

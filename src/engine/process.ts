@@ -91,6 +91,7 @@ export class HostProcess {
               tty: spec.terminal,
               noStdin: spec.noStdin,
               timeoutMilliseconds: BigInt(Math.ceil(spec.timeoutMs)),
+              wholeTree: spec.wholeTree ?? false,
             },
             options,
           ),

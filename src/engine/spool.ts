@@ -137,12 +137,12 @@ export class Spool {
   /**
    * Chunks from a cursor on; when `follow`, waits for more until `finish`. While a following reader runs the writer
    * waits rather than leaving it behind. A cursor older than `start` begins with a gap. Errors: RangeError for a
-   * cursor beyond the end.
+   * cursor beyond the end. One that does not hold is left behind: its next chunk begins further on then.
    */
-  async *read(from: bigint, follow: boolean, signal?: AbortSignal): AsyncGenerator<SpoolChunk> {
+  async *read(from: bigint, follow: boolean, signal?: AbortSignal, { holds = true } = {}): AsyncGenerator<SpoolChunk> {
     if (from > this.#end) throw new RangeError(`cursor ${from} is beyond ${this.#end}`);
     const attached: Reader = { cursor: from, place: undefined };
-    if (follow) this.#attached.add(attached);
+    if (follow && holds) this.#attached.add(attached);
     try {
       for (;;) {
         const changed = this.#changed.promise;
@@ -184,7 +184,7 @@ export class Spool {
       const next = this.#segments[index + 1];
       if (index < 0 || (next !== undefined && next.start <= cursor)) continue;
       const place = reader.place?.segment === segment.start ? reader.place : undefined;
-      for await (const { offset, ...record } of records(segment, place)) {
+      for await (const { offset, ...record } of this.#whole(segment, place)) {
         if (record.next > cursor) {
           const known = cursor - record.cursor;
           const skip = known > 0n ? known : 0n;
@@ -196,6 +196,15 @@ export class Spool {
         reader.place = { segment: segment.start, offset, cursor: record.next };
         if (cursor >= upTo) return;
       }
+    }
+  }
+
+  /** Nothing of a segment that is dropped before it could be opened. */
+  async *#whole(segment: Segment, place: Place | undefined): ReturnType<typeof records> {
+    try {
+      yield* records(segment, place);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT" || this.#segments.includes(segment)) throw error;
     }
   }
 

@@ -235,6 +235,24 @@ export const CODES = {
     hint: "See `pyro workspace process list --all`; of a run, use the process_id that `pyro run --json` printed.",
     mcpHint: "Use the `process_id` of the result of `vm_run` or `workspace_exec`.",
   },
+  SERVICE_NOT_FOUND: {
+    exit: 1,
+    retryable: false,
+    hint: "See `pyro workspace service list` for the services there are.",
+    mcpHint: "Use `service_list` for the services there are.",
+  },
+  SERVICE_EXISTS: {
+    exit: 1,
+    retryable: false,
+    hint: "`pyro workspace service stop` ends it; then it can be started anew. Or choose another name.",
+    mcpHint: "`service_stop` ends it; then it can be started anew. Or choose another `service_name`.",
+  },
+  SERVICE_FAILED: {
+    exit: 1,
+    retryable: false,
+    hint: "Read the end of its log; `pyro workspace service logs` has all of it, and the same name can be started again.",
+    mcpHint: "Read `log_tail`; `service_logs` has all of it, and the same `service_name` can be started again.",
+  },
   CURSOR_INVALID: {
     exit: 2,
     retryable: false,

@@ -71,13 +71,31 @@ async function once(
   input: Readonly<Record<string, unknown>>,
   request: Request,
 ): Promise<unknown> {
-  const signal = AbortSignal.any([request.signal, request.overdue]);
   const given = input as InputOf<OperationName>;
-  if (!FACTS[name].streams) return await request.inTime(call(where, name, given, { signal }));
+  if (!FACTS[name].streams) {
+    const signal = AbortSignal.any([request.signal, request.overdue]);
+    return await request.inTime(call(where, name, given, { signal }));
+  }
   const onEvent = (event: object) => {
     if ("message" in event && typeof event.message === "string") request.progress(event.message);
   };
-  return await request.inTime(openStream(where, name, given, { signal, onEvent }).result);
+  // A request that was cancelled ends what it began; where nobody is left to answer, or in time, that goes on.
+  const cancelled = new AbortController();
+  const stream = openStream(where, name, given, { signal: cancelled.signal, onEvent });
+  const end = () => {
+    if (request.clientGone) stream.leave(request.signal.reason);
+    else cancelled.abort(request.signal.reason);
+  };
+  const leave = () => stream.leave(request.overdue.reason);
+  if (request.signal.aborted) end();
+  request.signal.addEventListener("abort", end, { once: true });
+  request.overdue.addEventListener("abort", leave, { once: true });
+  try {
+    return await request.inTime(stream.result);
+  } finally {
+    request.signal.removeEventListener("abort", end);
+    request.overdue.removeEventListener("abort", leave);
+  }
 }
 
 /** A caller who says how much output each entry shall have gets fewer entries, one who does not gets less of each. */

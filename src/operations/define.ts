@@ -78,6 +78,8 @@ export interface Operation<
   readonly profiles: readonly Profile[];
   /** Set when bytes may be sent to it while it runs. */
   readonly stdin?: boolean;
+  /** Set when its output is counted by cursor: a connection that breaks is made again from where it was. */
+  readonly resumes?: boolean;
   /**
    * The input key that names a file, archive or directory of the host. The client reads it and sends its content; the
    * daemon gets the path as a label and opens nothing.

@@ -18,8 +18,10 @@ export interface Facts {
   readonly name: OperationName;
   readonly summary: string;
   readonly effect: Effect;
-  /** Bytes may be sent to it while it runs; it is taken up again when the connection breaks. */
+  /** Bytes may be sent to it while it runs. */
   readonly stdin: boolean;
+  /** It is taken up again when the connection breaks. */
+  readonly resumes: boolean;
   /** The input key whose host path is sent; null when there is none. */
   readonly upload: string | null;
   /** It tells of its progress before it answers. */
@@ -43,6 +45,7 @@ function factsOf(row: Operation): Facts {
     summary: row.summary,
     effect: row.effect,
     stdin: row.stdin === true,
+    resumes: row.stdin === true || row.resumes === true,
     upload: row.upload ?? null,
     streams: row.events !== undefined,
     properties: (schema.properties ?? {}) as Record<string, Property>,

@@ -4,6 +4,7 @@ import type { Operation } from "./define.ts";
 import { envInspect, envList, envPrune, envPull } from "./environment.ts";
 import { doctor } from "./host.ts";
 import { processList, processRead, processSignal, processWait, processWrite, run } from "./process.ts";
+import { serviceList, serviceLogs, serviceStart, serviceStatus, serviceStop } from "./service.ts";
 import {
   workspaceCreate,
   workspaceDelete,
@@ -30,6 +31,11 @@ export const OPERATIONS = {
   "process.write": processWrite,
   "process.signal": processSignal,
   "process.wait": processWait,
+  "service.start": serviceStart,
+  "service.list": serviceList,
+  "service.status": serviceStatus,
+  "service.stop": serviceStop,
+  "service.logs": serviceLogs,
   "env.list": envList,
   "env.pull": envPull,
   "env.inspect": envInspect,

@@ -16,6 +16,8 @@ import { Workspace } from "./workspace.ts";
 
 /** Tries at deleting what an ephemeral create left, when no daemon answers. */
 const REMOVALS = 3;
+/** Most of a log in one result, bytes. */
+const MOST_LOG_BYTES = 65_536;
 
 export interface PyroOptions {
   /** Replaces the environment variable PYRO_HOME: where state is kept, and so which daemon is spoken to. */
@@ -137,6 +139,45 @@ export class Pyro implements AsyncDisposable {
     return this.#stream("process.wait", input, options);
   }
 
+  /**
+   * Starts a service in a workspace, and resolves when it is ready. Rejects with SERVICE_FAILED when it is not in time, or
+   * ends before: details hold its record and the end of its log. Aborting ends it.
+   */
+  startService(input: t.ServiceStartInput, options: t.EventOptions<t.ServiceEvent> = {}): Promise<t.ServiceRecord> {
+    return this.#stream("service.start", input, options);
+  }
+
+  /** Lists the services of a workspace, by name. */
+  listServices(input: t.ServiceListInput, options: t.CallOptions = {}): t.Listing<t.ServiceList, t.ServiceRecord> {
+    const page = (cursor?: string) => this.#call("service.list", { ...input, cursor }, options);
+    return listing(page, input.cursor, ({ services }) => services);
+  }
+
+  /** Shows all that is known of a service. */
+  statusService(input: t.ServiceStatusInput, options: t.CallOptions = {}): Promise<t.ServiceRecord> {
+    return this.#call("service.status", input, options);
+  }
+
+  /** Ends a service with all that it started, and resolves when it has ended; one that had ended stays as it is. */
+  stopService(input: t.ServiceStopInput, options: t.EventOptions<t.ServiceEvent> = {}): Promise<t.ServiceRecord> {
+    return this.#stream("service.stop", input, options);
+  }
+
+  /**
+   * What a service printed, from its last lines or from a cursor on. With `follow: true` a loop over it as it comes, until
+   * the service ends or the loop is left.
+   */
+  logsService(input: t.FollowedServiceLogsInput, options?: t.CallOptions): AsyncIterable<t.OutputChunk>;
+  logsService(input: t.ServiceLogsInput, options?: t.CallOptions): Promise<t.ServiceLogsResult>;
+  logsService(
+    input: t.ServiceLogsInput | t.FollowedServiceLogsInput,
+    options: t.CallOptions = {},
+  ): AsyncIterable<t.OutputChunk> | Promise<t.ServiceLogsResult> {
+    const tail = typeof input.tail === "number" ? String(input.tail) : input.tail;
+    if (input.follow) return this.#followService({ ...input, tail }, options);
+    return this.#stream("service.logs", { maxBytes: MOST_LOG_BYTES, ...input, tail }, options);
+  }
+
   /** Lists the environments there are, and which are installed. */
   listEnvironments(
     input: t.EnvironmentListInput = {},
@@ -239,6 +280,20 @@ export class Pyro implements AsyncDisposable {
           return emit(entry);
         },
       });
+      return followed.catch((thrown: unknown) => {
+        if (!left.aborted) throw thrown;
+      });
+    });
+  }
+
+  #followService(input: unknown, options: t.CallOptions): AsyncIterable<t.OutputChunk> {
+    return emitted<t.OutputChunk>((emit, left) => {
+      const signal = AbortSignal.any([left, this.#signal(options)]);
+      const followed = openStream(this.#where, "service.logs", this.#checked("service.logs", input), {
+        signal,
+        onOutput: (stream, data) => emit({ stream, data: Uint8Array.from(data) }),
+      }).result;
+      this.#track(followed);
       return followed.catch((thrown: unknown) => {
         if (!left.aborted) throw thrown;
       });

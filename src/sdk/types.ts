@@ -58,6 +58,26 @@ export type ProcessSignalResult = SdkOutput<"process.signal">;
 export type ProcessWaitInput = SdkInput<"process.wait">;
 export type ProcessWaitResult = SdkOutput<"process.wait">;
 
+export type ServiceStartInput = SdkInput<"service.start">;
+/** All that is known of a service. */
+export type ServiceRecord = SdkOutput<"service.status">;
+export type ServiceEvent = SdkEvent<"service.start">;
+export type ServiceListInput = SdkInput<"service.list">;
+export type ServiceList = SdkOutput<"service.list">;
+export type ServiceStatusInput = SdkInput<"service.status">;
+export type ServiceStopInput = SdkInput<"service.stop">;
+type ServiceLogs = Omit<SdkInput<"service.logs">, "follow" | "tail" | "maxBytes"> & {
+  /** Begin with that many of the last lines, or "all"; with a cursor it is not looked at. Default 200. */
+  readonly tail?: number | "all" | undefined;
+};
+export type ServiceLogsInput = ServiceLogs & {
+  readonly follow?: false | undefined;
+  /** Most bytes of the log in the result, at most and unless said otherwise 65536. */
+  readonly maxBytes?: number | undefined;
+};
+export type FollowedServiceLogsInput = ServiceLogs & { readonly follow: true };
+export type ServiceLogsResult = SdkOutput<"service.logs">;
+
 export type EnvironmentListInput = SdkInput<"env.list">;
 export type EnvironmentList = SdkOutput<"env.list">;
 export type EnvironmentPullInput = SdkInput<"env.pull">;

@@ -1,6 +1,7 @@
 // A workspace as a person holds it: the same calls as Pyro's, with its id filled in, and what is deleted with it.
 import type { Process } from "./process.ts";
 import type { Pyro } from "./pyro.ts";
+import { Service } from "./service.ts";
 import type {
   CallOptions,
   EventOptions,
@@ -23,6 +24,11 @@ import type {
   ProcessWaitResult,
   ProcessWriteInput,
   ProcessWriteResult,
+  ServiceEvent,
+  ServiceList,
+  ServiceListInput,
+  ServiceRecord,
+  ServiceStartInput,
   SyncPushInput,
   SyncPushResult,
   WorkspaceDeleteResult,
@@ -49,12 +55,22 @@ export interface WorkspaceProcesses {
   ): Promise<ProcessWaitResult>;
 }
 
+/** The calls about the services of one workspace. */
+export interface WorkspaceServices {
+  /** Resolves when it is ready. Rejects with SERVICE_FAILED when it ends before, or is not in time. */
+  start(input: OfHandle<ServiceStartInput>, options?: EventOptions<ServiceEvent>): Promise<Service>;
+  list(input?: OfHandle<ServiceListInput>, options?: CallOptions): Listing<ServiceList, ServiceRecord>;
+  /** A handle on one that there is. Asks nothing: the first call tells whether it is there. */
+  get(serviceName: string): Service;
+}
+
 export class Workspace implements AsyncDisposable {
   /** Its id, or the name that it was asked for by. */
   readonly workspaceId: string;
   /** What was known of it when it was made; undefined for a handle on one that there was. */
   readonly created: WorkspaceRecord | undefined;
   readonly process: WorkspaceProcesses;
+  readonly service: WorkspaceServices;
   readonly #pyro: Pyro;
   #atDispose: (() => Promise<void>) | undefined;
 
@@ -70,6 +86,14 @@ export class Workspace implements AsyncDisposable {
       write: (processId, input, options) => pyro.writeProcess({ ...input, workspaceId, processId }, options),
       signal: (processId, signal, options) => pyro.signalProcess({ workspaceId, processId, signal }, options),
       wait: (processId, input, options) => pyro.waitProcess({ ...input, workspaceId, processId }, options),
+    };
+    this.service = {
+      start: async (input, options) => {
+        const started = await pyro.startService({ ...input, workspaceId }, options);
+        return new Service(pyro, workspaceId, started.serviceName, started);
+      },
+      list: (input, options) => pyro.listServices({ ...input, workspaceId }, options),
+      get: (serviceName) => new Service(pyro, workspaceId, serviceName),
     };
   }
 

@@ -117,6 +117,11 @@ test("profiles offer their tools", async () => {
       "process_list",
       "process_wait",
       "process_write",
+      "service_list",
+      "service_logs",
+      "service_start",
+      "service_status",
+      "service_stop",
       "workspace_update",
     ].sort(),
   });

@@ -76,6 +76,25 @@ test("examples/sdk.ts mends what fails", { timeout: 240_000 }, async () => {
   await nothingLeft("sdk");
 });
 
+test("examples/service.ts serves, and says what it cannot", { timeout: 240_000 }, async () => {
+  const program = startProgram(process.execPath, [join(ROOT, "examples", "service.ts")]);
+  const { status, stdout, stderr } = await program.finished;
+  assert.equal(status, 0, `${stdout}${stderr}`);
+  assert.equal(
+    stdout.toString(),
+    [
+      "The service web has failed: it exited with 2 before it was ready.",
+      "  [Errno 2] No such file or directory",
+      "web is running",
+      "it says hello",
+      "web is stopped: requested",
+      "GET /greeting HTTP/1.0",
+      "",
+    ].join("\n"),
+  );
+  await nothingLeft("service");
+});
+
 test("examples/mcp-client.mjs does what an agent does", { timeout: 240_000 }, async () => {
   const program = startProgram(process.execPath, [join(ROOT, "examples", "mcp-client.mjs")], {
     env: { PYRO: PYRO_COMMAND },

@@ -44,14 +44,15 @@ func (s *Server) StartProcess(_ context.Context, request *connect.Request[guestv
 		return nil, err
 	}
 	started, err := s.table.Start(process.Spec{
-		ID:      message.GetProcessId(),
-		Argv:    message.GetArgv(),
-		Env:     message.GetEnv(),
-		Cwd:     string(message.GetCwd()),
-		User:    message.GetUser(),
-		TTY:     size,
-		NoStdin: message.GetNoStdin(),
-		Timeout: time.Duration(milliseconds) * time.Millisecond,
+		ID:        message.GetProcessId(),
+		Argv:      message.GetArgv(),
+		Env:       message.GetEnv(),
+		Cwd:       string(message.GetCwd()),
+		User:      message.GetUser(),
+		TTY:       size,
+		NoStdin:   message.GetNoStdin(),
+		Timeout:   time.Duration(milliseconds) * time.Millisecond,
+		WholeTree: message.GetWholeTree(),
 	})
 	if err != nil {
 		return nil, answer(err)

@@ -47,16 +47,42 @@ func (c *cgroup) control(name string, flags int) (int, error) {
 	return fd, nil
 }
 
-// read reads the beginning of one of its files, all of those that are the kernel's.
+// read reads the beginning of one of its files, all of those that are the kernel's and no list.
 func (c *cgroup) read(name string) (string, error) {
+	return c.readMost(name, 4096)
+}
+
+func (c *cgroup) readMost(name string, most int) (string, error) {
 	fd, err := c.control(name, unix.O_RDONLY)
 	if err != nil {
 		return "", err
 	}
 	defer unix.Close(fd)
-	text := make([]byte, 4096)
+	text := make([]byte, most)
 	n, err := unix.Read(fd, text)
 	return string(text[:max(n, 0)]), err
+}
+
+// members returns the pids of what lives in it and below it, most of them where there are very many.
+func (c *cgroup) members() []int {
+	// The list of the processes is made page by page: more of it than one read gives is not asked for.
+	listed, _ := c.readMost("cgroup.procs", 64<<10)
+	var pids []int
+	for line := range strings.Lines(listed) {
+		if pid, err := strconv.Atoi(strings.TrimSpace(line)); err == nil && pid > 1 {
+			pids = append(pids, pid)
+		}
+	}
+	below, err := os.ReadDir(c.path)
+	if err != nil {
+		return pids
+	}
+	for _, entry := range below {
+		if entry.IsDir() {
+			pids = append(pids, (&cgroup{path: filepath.Join(c.path, entry.Name())}).members()...)
+		}
+	}
+	return pids
 }
 
 // kill ends everything in the cgroup and below it.

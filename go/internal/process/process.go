@@ -47,10 +47,14 @@ type Process struct {
 	pumps    []*pump
 	// status gets the wait status from the reaper, once.
 	status chan syscall.WaitStatus
+	// wholeTree: nothing of its tree outlives it.
+	wholeTree bool
 
 	mu    sync.Mutex
 	state State
 	timer *time.Timer
+	// stopping is how its tree is being ended, nil while nobody has asked for that; guarded by mu.
+	stopping *stopping
 	// reaped: its pid is no longer its own; guarded by table.children, like the ids of the signals that were sent.
 	reaped    bool
 	signalled []string
@@ -158,14 +162,15 @@ func (p *Process) expire() {
 	}
 }
 
-// conclude waits for its end and then for what it printed. Its background children are not waited for: what they
-// print later is read and thrown away, so that they never block.
+// conclude waits for its end and then for what it printed. Its background children are not waited for, unless its tree is
+// being stopped: what they print later is read and thrown away, so that they never block.
 func (p *Process) conclude() {
 	status := <-p.status
 	ended := time.Now()
 	if p.timer != nil {
 		p.timer.Stop()
 	}
+	p.endTree()
 	p.input.close()
 	p.log.Hurry()
 	for _, pump := range p.pumps {

@@ -55,6 +55,8 @@ type Spec struct {
 	NoStdin bool
 	// Timeout kills the whole tree; 0 is none.
 	Timeout time.Duration
+	// WholeTree: what is left of its tree is killed when it has exited itself.
+	WholeTree bool
 }
 
 var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)

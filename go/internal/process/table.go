@@ -96,9 +96,10 @@ func (t *Table) Start(spec Spec) (*Process, error) {
 		return nil, refuse(ErrState, "process_id: %s was used by a process that was removed", spec.ID)
 	}
 	p := &Process{
-		table:  t,
-		known:  make(chan struct{}),
-		status: make(chan syscall.WaitStatus, 1),
+		table:     t,
+		known:     make(chan struct{}),
+		status:    make(chan syscall.WaitStatus, 1),
+		wholeTree: spec.WholeTree,
 		state: State{
 			ID: spec.ID, Argv: spec.Argv, Cwd: spec.Cwd, TTY: spec.TTY != nil, Started: time.Now(),
 		},
@@ -182,6 +183,17 @@ func (t *Table) Remove(id string) error {
 	t.mu.Unlock()
 	p.log.Close()
 	return nil
+}
+
+// Discard forgets a process that nobody outside knows of, as Remove does, without remembering that its id was used.
+func (t *Table) Discard(p *Process) {
+	if p.State().Running {
+		return
+	}
+	t.mu.Lock()
+	t.drop(p.state.ID)
+	t.mu.Unlock()
+	p.log.Close()
 }
 
 // drop takes id out of the table. Called with the lock.

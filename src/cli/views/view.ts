@@ -13,6 +13,7 @@ import {
   processWriteView,
   runView,
 } from "./process.ts";
+import { serviceListView, serviceLogsView, serviceStartView, serviceStatusView, serviceStopView } from "./service.ts";
 import {
   syncPushView,
   workspaceCreateView,
@@ -48,6 +49,11 @@ export const VIEWS: { readonly [N in OperationName]: View<N> } = {
   "process.write": processWriteView,
   "process.signal": processSignalView,
   "process.wait": processWaitView,
+  "service.start": serviceStartView,
+  "service.list": serviceListView,
+  "service.status": serviceStatusView,
+  "service.stop": serviceStopView,
+  "service.logs": serviceLogsView,
   "env.list": envListView,
   "env.pull": envPullView,
   "env.inspect": envInspectView,

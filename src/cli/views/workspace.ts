@@ -61,6 +61,8 @@ export function workspaceStatusView(shown: Workspace): Shown {
     ["Idle limit", idleLimitOf(shown)],
     ["Commands", String(shown.command_count)],
   ];
+  if (shown.service_count > 0)
+    facts.push(["Services", `${shown.service_count}, ${shown.running_service_count} of them running`]);
   if (last !== null) {
     const end = last.state === "running" ? "running" : last.exit_code === null ? "lost" : `exit ${last.exit_code}`;
     facts.push(["Last one", `${last.process_id}, ${end}: ${shortened(shellWords(last.command))}`]);

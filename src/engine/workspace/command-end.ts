@@ -6,7 +6,6 @@ import { orAborted } from "../../abort/or-aborted.ts";
 import { PyroError } from "../../errors/error.ts";
 import type { GuestCallOptions, GuestClient } from "../../guest/client.ts";
 import { SIGKILL } from "../../operations/signals.ts";
-import { sequenceOf } from "./command-record.ts";
 
 const CALL_MS = 30_000;
 /** How long a guest may take to say what it has, ms. */
@@ -65,6 +64,7 @@ export async function endWithin(ms: number, guest: GuestClient, processId: strin
 /** Ends and forgets the commands that a guest still has and nobody here knows. Rejects as endInGuest does. */
 export async function sweep(
   guest: GuestClient,
+  sequenceOf: (processId: string) => number | undefined,
   isOver: (sequence: number) => boolean,
   signal: AbortSignal,
 ): Promise<void> {

@@ -156,7 +156,8 @@ function isRecordOf(sequence: number, record: CommandRecord): boolean {
 
 function isSpecOf(sequence: number, spec: ProcessSpec | undefined): boolean {
   return (
-    spec?.processId === processIdOf(sequence) &&
+    typeof spec?.processId === "string" &&
+    spec.processId.replace(/^[a-z]+_/, "") === String(sequence) &&
     Array.isArray(spec.argv) &&
     spec.argv.every((text) => typeof text === "string") &&
     typeof spec.env === "object" &&

@@ -98,7 +98,7 @@ export class Commands {
    */
   async sweep(guest: GuestClient, signal: AbortSignal): Promise<void> {
     const highest = this.#highest;
-    await sweep(guest, (sequence) => sequence <= highest && !this.#live.has(sequence), signal);
+    await sweep(guest, sequenceOf, (sequence) => sequence <= highest && !this.#live.has(sequence), signal);
   }
 
   /**
@@ -405,7 +405,7 @@ function sizeOf(entry: Entry): number {
 }
 
 /** As many of the words as there is room for. */
-function shortened(words: readonly string[]): string[] {
+export function shortened(words: readonly string[]): string[] {
   const kept: string[] = [];
   let left = WORDS_BYTES;
   for (const word of words) {

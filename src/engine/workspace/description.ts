@@ -12,6 +12,8 @@ export interface Live {
   readonly expiresAt: Date | undefined;
   readonly commandCount: number;
   readonly lastCommand: Description["last_command"];
+  readonly serviceCount: number;
+  readonly runningServiceCount: number;
 }
 
 export async function describeRecord(record: StoredWorkspace, directory: string, live: Live): Promise<Description> {
@@ -41,8 +43,8 @@ export async function describeRecord(record: StoredWorkspace, directory: string,
     expires_at: record.state === "started" ? (live.expiresAt?.toISOString() ?? null) : null,
     command_count: live.commandCount,
     last_command: live.lastCommand,
-    service_count: 0,
-    running_service_count: 0,
+    service_count: live.serviceCount,
+    running_service_count: live.runningServiceCount,
     snapshot_count: 0,
     reset_count: 0,
     last_reset_at: null,

@@ -37,6 +37,7 @@ export class Life {
   /** Aborts when the workspace is deleted. */
   readonly #deleted: AbortSignal;
   readonly #onEnded: (why: string) => Promise<void>;
+  readonly #onIdle: () => void;
   readonly #turns = new Turns();
   readonly #listeners = new Set<Progress>();
   #vm: MicroVm | undefined;
@@ -45,17 +46,22 @@ export class Life {
   #starting: Promise<void> | undefined;
   readonly #releasing = new AbortController();
 
-  /** `onEnded` is called, and awaited, when its microVM is not there any more though nobody deletes it. */
+  /**
+   * `onEnded` is called, and awaited, when its microVM is not there any more though nobody deletes it; `onIdle` before it
+   * is stopped as nobody uses it.
+   */
   constructor(
     context: WorkspaceContext,
     ledger: Ledger,
     deleted: AbortSignal,
     onEnded: (why: string) => Promise<void>,
+    onIdle: () => void,
   ) {
     this.#context = context;
     this.#ledger = ledger;
     this.#deleted = deleted;
     this.#onEnded = onEnded;
+    this.#onIdle = onIdle;
     const { ttl_seconds, last_activity_at } = ledger.record;
     const stop = () => void this.#stopIdle().catch(() => {});
     this.idleness = new Idleness(ttl_seconds, new Date(last_activity_at), stop);
@@ -240,6 +246,7 @@ export class Life {
       this.idleness.unwatch();
       const last_activity_at = this.idleness.lastActivity.toISOString();
       this.#stopping = vm;
+      this.#onIdle();
       try {
         await vm.shutdown(this.#deleted);
       } finally {

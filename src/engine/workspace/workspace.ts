@@ -25,19 +25,22 @@ import {
   syncWorkspaceDirectory,
 } from "./record.ts";
 import { destinationOf, fixBaseline, type Sent, send, type Upload } from "./seeding.ts";
+import { type ServiceHost, Services } from "./services.ts";
 
 /** How long a daemon that stops waits for a deletion, ms. */
 const DELETE_MS = 6000;
 
-export class Workspace implements CommandHost, DiskUser {
+export class Workspace implements CommandHost, ServiceHost, DiskUser {
   readonly workspaceId: string;
   readonly commandsDirectory: string;
+  readonly servicesDirectory: string;
   readonly #context: WorkspaceContext;
   readonly #ledger: Ledger;
   readonly #life: Life;
   readonly #deleting = new AbortController();
   /** Undefined for a record that this version cannot use. */
   #commands: Commands | undefined;
+  #services: Services | undefined;
   #deletion: Promise<void> | undefined;
   #releaseImage = () => {};
   /** MicroVMs that run for it, of a record that this version cannot use. */
@@ -48,8 +51,11 @@ export class Workspace implements CommandHost, DiskUser {
     this.#ledger = new Ledger(record, directory);
     this.workspaceId = record.workspace_id;
     this.commandsDirectory = layoutOf(directory).commands;
-    const lose = async (why: string) => await this.#commands?.lose(why);
-    this.#life = new Life(context, this.#ledger, this.#deleting.signal, lose);
+    this.servicesDirectory = layoutOf(directory).services;
+    const lose = async (why: string) =>
+      void (await Promise.all([this.#commands?.lose(why), this.#services?.lose(why)]));
+    const onIdle = () => this.#services?.noteWorkspaceStop("workspace_idle");
+    this.#life = new Life(context, this.#ledger, this.#deleting.signal, lose, onIdle);
   }
 
   /** A new one, on disk, in the state `creating`. */
@@ -60,6 +66,7 @@ export class Workspace implements CommandHost, DiskUser {
       await workspace.#ledger.save({}, { durable: false });
       workspace.#commands = await Commands.open(workspace);
       await workspace.#commands.adopt(undefined);
+      workspace.#services = await Services.open(workspace);
       return workspace;
     } catch (error) {
       // Its id would be taken by nobody.
@@ -136,6 +143,17 @@ export class Workspace implements CommandHost, DiskUser {
   get commands(): Commands {
     if (this.#commands === undefined) throw failedError(this.#ledger.record);
     return this.#commands;
+  }
+
+  /** Errors: WORKSPACE_FAILED for one whose record cannot be used. */
+  get services(): Services {
+    if (this.#services === undefined) throw failedError(this.#ledger.record);
+    return this.#services;
+  }
+
+  /** Somebody uses it until what is returned is called. */
+  use(): () => void {
+    return this.#life.idleness.use();
   }
 
   /**
@@ -242,6 +260,7 @@ export class Workspace implements CommandHost, DiskUser {
     // What is half gone would be there again.
     if (this.isDeleted) return await orAborted(this.delete(), AbortSignal.timeout(DELETE_MS)).catch(() => {});
     await this.#commands.release();
+    await this.#services?.release();
     await this.#life.release();
     const last_activity_at = this.#life.idleness.lastActivity.toISOString();
     // One that is being created is nobody's yet: the next daemon removes what there is of it.
@@ -257,6 +276,8 @@ export class Workspace implements CommandHost, DiskUser {
       expiresAt: this.#life.idleness.expiresAt,
       commandCount: commands?.count ?? 0,
       lastCommand: commands?.last ?? null,
+      serviceCount: this.#services?.count ?? 0,
+      runningServiceCount: this.#services?.running ?? 0,
     });
   }
 
@@ -282,7 +303,7 @@ export class Workspace implements CommandHost, DiskUser {
   async #delete(): Promise<void> {
     const gone = new PyroError("WORKSPACE_NOT_FOUND", `The workspace ${this.workspaceId} was deleted.`);
     this.#deleting.abort(gone);
-    await this.#commands?.abandon(gone);
+    await Promise.all([this.#commands?.abandon(gone), this.#services?.abandon(gone)]);
     await this.#life.inTurn(async () => {
       await this.#life.kill();
       for (const vmId of this.#strangers) {
@@ -302,9 +323,12 @@ export class Workspace implements CommandHost, DiskUser {
     }
     const commands = await Commands.open(this);
     this.#commands = commands;
+    const services = await Services.open(this);
+    this.#services = services;
     const machine = state === "started" && machineId !== null ? await this.#machineOf(machineId, known) : undefined;
     if (machine === undefined) {
       if (state === "started") await this.#become({ state: "stopped", stop_reason: "lost", machine_id: null });
+      await services.adopt(undefined);
       return await commands.adopt(undefined);
     }
     known.delete(machine.vmId);
@@ -315,8 +339,9 @@ export class Workspace implements CommandHost, DiskUser {
     }
     this.#life.takeUp(vm);
     await commands.adopt(machine.vmId);
+    await services.adopt(machine.vmId);
     // What it does not come to now is done when the next daemon takes the microVM up.
-    commands.sweep(vm.guest, this.#deleting.signal).catch(() => {});
+    for (const kept of [commands, services]) kept.sweep(vm.guest, this.#deleting.signal).catch(() => {});
   }
 
   /** That it is so does not wait for the host to have room for it: the next daemon finds the same. */

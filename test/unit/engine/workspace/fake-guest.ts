@@ -1,7 +1,8 @@
 // A guest that a test holds in its hands: what runs in it prints, reads and ends when the test says so. It stands where a
 // GuestClient does; as there, starting twice under one id starts once.
 import { Code, ConnectError } from "@connectrpc/connect";
-import type { CommandHost, Entered } from "../../../../src/engine/workspace/command-host.ts";
+import type { Entered } from "../../../../src/engine/workspace/command-host.ts";
+import type { ServiceHost } from "../../../../src/engine/workspace/services.ts";
 import { PyroError } from "../../../../src/errors/error.ts";
 import type { GuestClient } from "../../../../src/guest/client.ts";
 
@@ -11,6 +12,7 @@ export class FakeProcess {
   readonly argv: string[];
   readonly env: string[];
   readonly noStdin: boolean;
+  readonly wholeTree: boolean;
   readonly chunks: { cursor: bigint; stream: number; data: Buffer }[] = [];
   readonly signals: { signal: number; wholeTree: boolean }[] = [];
   stdin = Buffer.alloc(0);
@@ -20,11 +22,12 @@ export class FakeProcess {
   exited: { exitCode: number; signal: number } | undefined;
   readonly #guest: FakeGuest;
 
-  constructor(guest: FakeGuest, request: { argv: Uint8Array[]; env: Uint8Array[]; noStdin: boolean }) {
+  constructor(guest: FakeGuest, request: Omit<StartRequest, "processId">) {
     this.#guest = guest;
     this.argv = request.argv.map((word) => Buffer.from(word).toString());
     this.env = request.env.map((word) => Buffer.from(word).toString());
     this.noStdin = request.noStdin;
+    this.wholeTree = request.wholeTree === true;
   }
 
   print(text: string | Buffer, stream = 1): void {
@@ -47,7 +50,7 @@ export class FakeProcess {
       timedOut: false,
       outOfMemory: false,
       startError: "",
-      startedUnixNanoseconds: BigInt(Date.now()) * 1_000_000n,
+      startedUnixNanoseconds: BigInt(this.#guest.clock()) * 1_000_000n,
       endedUnixNanoseconds: this.exited === undefined ? 0n : BigInt(Date.now()) * 1_000_000n,
       outputEnd: this.end,
       inputOffset: BigInt(this.stdin.length),
@@ -59,14 +62,24 @@ export class FakeGuest {
   readonly processes = new Map<string, FakeProcess>();
   readonly starts: string[] = [];
   readonly removed: string[] = [];
+  /** When what it starts was started, ms since 1970, as it says. */
+  clock: () => number = Date.now;
   /** Called before a start is answered, after it was carried out. */
   onStart: (id: string) => Promise<void> = async () => {};
   refuse: ConnectError | undefined;
+  /** What a look at a service finds: undefined when it is ready. */
+  onProbe: (probe: Probe) => Promise<string | undefined> = async () => undefined;
+  readonly probes: Probe[] = [];
+  /** Called before a stop ends its process, which it does with 143. */
+  onStop: (id: string, graceMs: number) => Promise<void> = async () => {};
+  readonly stops: { id: string; graceMs: number }[] = [];
   /** What starts exits with 0 at once. */
   immediate = false;
   readonly #lost = Promise.withResolvers<never>();
   #change = Promise.withResolvers<void>();
   #held: PyroError | undefined;
+  /** Those that were given a client before hear nothing more. */
+  #daemon = 0;
   #moving = Promise.withResolvers<void>();
 
   constructor() {
@@ -89,6 +102,12 @@ export class FakeGuest {
     this.#moving = Promise.withResolvers();
   }
 
+  /** Its daemon is killed: what has a client of it by now is answered no more. */
+  killDaemon(): void {
+    this.#daemon++;
+    this.changed();
+  }
+
   lose(): void {
     this.#lost.reject(new PyroError("MICROVM_LOST", "The microVM ended: killed."));
   }
@@ -101,6 +120,8 @@ export class FakeGuest {
 
   get client(): GuestClient {
     const isHeld = () => this.#held !== undefined;
+    const daemon = this.#daemon;
+    const alive = async () => (daemon === this.#daemon ? undefined : await new Promise<never>(() => {}));
     return {
       get isHeld() {
         return isHeld();
@@ -112,19 +133,29 @@ export class FakeGuest {
         method: (calls: unknown, options: { signal: AbortSignal }) => Promise<unknown>,
         options: CallOptions,
       ) => {
+        await alive();
         if (this.#held !== undefined) throw this.#held;
-        return await this.#bounded(
+        const answer = await this.#bounded(
           method(this.#calls(), { signal: options.signal ?? new AbortController().signal }),
           options.signal,
+          options.timeoutMs,
         );
+        await alive();
+        return answer;
       },
-      readOutput: (id: string, from: bigint, signal: AbortSignal) => this.#read(id, from, signal),
+      readOutput: (id: string, from: bigint, signal: AbortSignal) => this.#read(id, from, signal, alive),
     } as unknown as GuestClient;
   }
 
-  async #bounded<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  async #bounded<T>(work: Promise<T>, signal: AbortSignal | undefined, ms?: number): Promise<T> {
     const aborted = Promise.withResolvers<never>();
     aborted.promise.catch(() => {});
+    const late = new PyroError("GUEST_UNRESPONSIVE", "The guest did not answer.");
+    const timer = ms === undefined ? undefined : setTimeout(() => aborted.reject(late), ms);
+    work.then(
+      () => clearTimeout(timer),
+      () => clearTimeout(timer),
+    );
     if (signal?.aborted) aborted.reject(signal.reason);
     signal?.addEventListener("abort", () => aborted.reject(signal.reason), { once: true });
     return await Promise.race([work, this.#lost.promise, aborted.promise]);
@@ -166,6 +197,18 @@ export class FakeGuest {
         if (request.wholeTree) process.exit(137, 9);
         return { delivered: true };
       },
+      stopProcess: async ({ processId, graceMilliseconds }: { processId: string; graceMilliseconds: bigint }) => {
+        const process = this.process(processId);
+        this.stops.push({ id: processId, graceMs: Number(graceMilliseconds) });
+        await this.onStop(processId, Number(graceMilliseconds));
+        process.exit(143, 15);
+        return {};
+      },
+      probeReadiness: async ({ probe }: { probe: Probe }) => {
+        this.probes.push(probe);
+        const reason = await this.onProbe(probe);
+        return { ready: reason === undefined, reason: reason ?? "" };
+      },
       listProcesses: async () => ({
         processes: [...this.processes].map(([processId, process]) => ({ processId, ...process.state })),
       }),
@@ -182,11 +225,17 @@ export class FakeGuest {
     };
   }
 
-  async *#read(id: string, from: bigint, signal: AbortSignal): AsyncGenerator<unknown> {
+  async *#read(
+    id: string,
+    from: bigint,
+    signal: AbortSignal,
+    alive: () => Promise<undefined>,
+  ): AsyncGenerator<unknown> {
     const process = this.process(id);
     let at = process.chunks.findIndex((chunk) => chunk.cursor + BigInt(chunk.data.length) > from);
     if (at < 0) at = process.chunks.length;
     for (;;) {
+      await alive();
       const changed = this.#change.promise;
       while (at < process.chunks.length) yield { case: "chunk" as const, value: process.chunks[at++] };
       if (process.exited) return yield { case: "exited" as const, value: process.state };
@@ -197,6 +246,13 @@ export class FakeGuest {
 
 interface CallOptions {
   readonly signal?: AbortSignal;
+  readonly timeoutMs?: number;
+}
+
+/** One look at a service, as the guest is asked for it. */
+export interface Probe {
+  readonly case: string;
+  readonly value: unknown;
 }
 
 interface StartRequest {
@@ -204,12 +260,14 @@ interface StartRequest {
   readonly argv: Uint8Array[];
   readonly env: Uint8Array[];
   readonly noStdin: boolean;
+  readonly wholeTree?: boolean;
 }
 
-/** A workspace of which only the commands are there. */
-export class FakeHost implements CommandHost {
+/** A workspace of which only the commands are there, or only the services. */
+export class FakeHost implements ServiceHost {
   readonly workspaceId = "ws_aaaaaaaaaa";
   readonly commandsDirectory: string;
+  readonly servicesDirectory: string;
   guest: FakeGuest;
   machineId = "vm_1";
   inside = 0;
@@ -218,7 +276,12 @@ export class FakeHost implements CommandHost {
 
   constructor(commandsDirectory: string, guest: FakeGuest) {
     this.commandsDirectory = commandsDirectory;
+    this.servicesDirectory = commandsDirectory;
     this.guest = guest;
+  }
+
+  use(): () => void {
+    return () => {};
   }
 
   async enter(signal: AbortSignal): Promise<Entered> {
