@@ -229,6 +229,24 @@ export const CODES = {
     hint: "See `pyro workspace process list --all`; of a run, use the process_id that `pyro run --json` printed.",
     mcpHint: "Use the `process_id` of the result of `vm_run` or `workspace_exec`.",
   },
+  SHELL_NOT_FOUND: {
+    exit: 1,
+    retryable: false,
+    hint: "See `pyro workspace shell list --all`; `pyro workspace shell open` opens one.",
+    mcpHint: "Use `shell_list` for the shells there are, or `shell_open` for a new one.",
+  },
+  SHELL_STOPPED: {
+    exit: 1,
+    retryable: false,
+    hint: "It takes nothing any more; `pyro workspace shell open` opens another. `shell read` still shows what it printed.",
+    mcpHint: "It takes nothing any more; use `shell_open` for another. `shell_read` still shows what it printed.",
+  },
+  SHELL_NOT_RENDERED: {
+    exit: 1,
+    retryable: true,
+    hint: "Read it as it is, without --plain and --screen.",
+    mcpHint: "Read it as it is, without `plain` and `screen`.",
+  },
   CURSOR_INVALID: {
     exit: 2,
     retryable: false,
