@@ -17,6 +17,8 @@ import { STDERR, STDOUT, writeAll, writeJson } from "./output.ts";
 import { writeProcess } from "./process-write.ts";
 import { Progress, type ProgressEvent } from "./progress.ts";
 import { runCommand } from "./run.ts";
+import { attachShell } from "./shell-attach.ts";
+import { writeShell } from "./shell-write.ts";
 import { VIEWS, type View } from "./views/view.ts";
 
 /** The exit status. Errors are thrown. */
@@ -40,6 +42,10 @@ export async function dispatch(asked: Asked, context: Context): Promise<number> 
         return await showLogs(input as InputOf<typeof name>, context);
       case "process.write":
         return await writeProcess(input as InputOf<typeof name>, context);
+      case "shell.write":
+        return await writeShell(input as InputOf<typeof name>, context);
+      case "shell.attach":
+        return await attachShell(input as InputOf<typeof name>, asked.beside, context);
       default:
         return await answer(name, input as InputOf<typeof name>, context, idOnly);
     }

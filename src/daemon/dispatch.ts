@@ -8,6 +8,8 @@ import { serveLogs } from "./logs.ts";
 import { listProcesses, readProcess, serveWait, signalProcess, writeProcess } from "./processes.ts";
 import { teller } from "./progress.ts";
 import { serveRun } from "./run.ts";
+import { serveAttach } from "./shell-attach.ts";
+import { closeShell, listShells, readShell, resizeShell, serveOpen, signalShell, writeShell } from "./shells.ts";
 import type { Reply, Requests } from "./stream.ts";
 import { serveCreate, servePush } from "./workspace.ts";
 
@@ -18,6 +20,8 @@ type Streaming =
   | "workspace.exec"
   | "workspace.logs"
   | "process.wait"
+  | "shell.open"
+  | "shell.attach"
   | "env.pull"
   | "doctor";
 type Unary = Exclude<OperationName, Streaming>;
@@ -46,6 +50,12 @@ export const UNARY: { readonly [N in Unary]: UnaryHandler<N> } = {
   "process.list": listProcesses,
   "process.write": writeProcess,
   "process.signal": signalProcess,
+  "shell.list": listShells,
+  "shell.read": readShell,
+  "shell.write": writeShell,
+  "shell.signal": signalShell,
+  "shell.resize": resizeShell,
+  "shell.close": closeShell,
   "env.list": (engine, input) => listEnvironments(engine, input),
   "env.inspect": (engine, { environment }) => inspectEnvironment(engine, environment),
   "env.prune": async (engine, { all, dry_run }) => {
@@ -71,6 +81,8 @@ export const STREAMING: { readonly [N in Streaming]: StreamHandler<N> } = {
   "workspace.exec": serveExec,
   "workspace.logs": serveLogs,
   "process.wait": serveWait,
+  "shell.open": serveOpen,
+  "shell.attach": serveAttach,
   "env.pull": async (engine, { environment }, _head, _requests, reply, signal) => {
     // Whoever says pull wants what the registry has now; a start takes what is there.
     const pulled = await engine.environments.pull(environment, teller(reply), signal, { refresh: true });

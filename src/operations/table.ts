@@ -5,6 +5,16 @@ import { envInspect, envList, envPrune, envPull } from "./environment.ts";
 import { doctor } from "./host.ts";
 import { processList, processRead, processSignal, processWait, processWrite, run } from "./process.ts";
 import {
+  shellAttach,
+  shellClose,
+  shellList,
+  shellOpen,
+  shellRead,
+  shellResize,
+  shellSignal,
+  shellWrite,
+} from "./shell.ts";
+import {
   workspaceCreate,
   workspaceDelete,
   workspaceExec,
@@ -30,6 +40,14 @@ export const OPERATIONS = {
   "process.write": processWrite,
   "process.signal": processSignal,
   "process.wait": processWait,
+  "shell.open": shellOpen,
+  "shell.list": shellList,
+  "shell.read": shellRead,
+  "shell.write": shellWrite,
+  "shell.signal": shellSignal,
+  "shell.resize": shellResize,
+  "shell.close": shellClose,
+  "shell.attach": shellAttach,
   "env.list": envList,
   "env.pull": envPull,
   "env.inspect": envInspect,

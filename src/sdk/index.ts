@@ -3,5 +3,6 @@ export type { ErrorCode } from "../errors/codes.ts";
 export { type ErrorData, PyroError } from "../errors/error.ts";
 export type { Process, Run } from "./process.ts";
 export { Pyro, type PyroOptions } from "./pyro.ts";
+export type { Shell, ShellView, WorkspaceShells } from "./shell.ts";
 export type * from "./types.ts";
 export type { Workspace, WorkspaceProcesses } from "./workspace.ts";

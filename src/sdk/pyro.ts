@@ -11,6 +11,7 @@ import { type EventOf, type InputOf, OPERATIONS, type OperationName } from "../o
 import { camelKey, toCamel, toSnake } from "./case.ts";
 import { emitted, listing } from "./listing.ts";
 import { Process, type Run } from "./process.ts";
+import { ShellView } from "./shell.ts";
 import type * as t from "./types.ts";
 import { Workspace } from "./workspace.ts";
 
@@ -135,6 +136,68 @@ export class Pyro implements AsyncDisposable {
   /** Waits until a process of a workspace has ended. */
   waitProcess(input: t.ProcessWaitInput, options: t.EventOptions<t.WorkspaceEvent> = {}): Promise<t.ProcessWaitResult> {
     return this.#stream("process.wait", input, options);
+  }
+
+  /** Opens a shell in a workspace: a terminal that stays open until it is closed. */
+  openShell(input: t.ShellOpenInput, options: t.EventOptions<t.WorkspaceEvent> = {}): Promise<t.ShellRecord> {
+    return this.#stream("shell.open", input, options);
+  }
+
+  /** Lists the shells of a workspace that run, or all of them. */
+  listShells(input: t.ShellListInput, options: t.CallOptions = {}): t.Listing<t.ShellList, t.ShellFacts> {
+    const page = (cursor?: string) => this.#call("shell.list", { ...input, cursor }, options);
+    return listing(page, input.cursor, ({ shells }) => shells);
+  }
+
+  /** Reads what a shell printed, from a cursor on, or what its terminal shows. */
+  readShell(input: t.ShellReadInput, options: t.CallOptions = {}): Promise<t.ShellReadResult> {
+    return this.#call("shell.read", input, options);
+  }
+
+  /** Types into a shell. */
+  writeShell(input: t.ShellWriteInput, options: t.CallOptions = {}): Promise<t.ShellWriteResult> {
+    return this.#call("shell.write", input, options);
+  }
+
+  /** Sends a signal to what runs in a shell. */
+  signalShell(input: t.ShellSignalInput, options: t.CallOptions = {}): Promise<t.ShellSignalResult> {
+    return this.#call("shell.signal", input, options);
+  }
+
+  /** Changes the size of a shell's terminal. */
+  resizeShell(input: t.ShellResizeInput, options: t.CallOptions = {}): Promise<t.ShellRecord> {
+    return this.#call("shell.resize", input, options);
+  }
+
+  /** Closes a shell and ends all that was started in it. */
+  closeShell(input: t.ShellCloseInput, options: t.CallOptions = {}): Promise<t.ShellRecord> {
+    return this.#call("shell.close", input, options);
+  }
+
+  /** A live view of a shell, or of a new one when none is named. Aborting detaches; the shell goes on. */
+  attachShell(input: t.ShellAttachInput, options: t.ShellAttachOptions = {}): ShellView {
+    const { size, onEvent, ...rest } = options;
+    const view = new ShellView(async (calls) => {
+      const signal = this.#signal(rest);
+      const stream = openStream(this.#where, "shell.attach", this.#checked("shell.attach", input), {
+        stdin: true,
+        ...(size === undefined ? {} : { terminal: { columns: size.cols, rows: size.rows } }),
+        onEvent: async (event) => {
+          if (event.type === "attached") calls.attached(event.shell_id);
+          else if (event.type === "redraw") await calls.print(Buffer.from(event.text));
+          else onEvent?.(toCamel(OPERATIONS["workspace.create"].events, event) as t.WorkspaceEvent);
+        },
+        onOutput: (_stream, data) => calls.print(Uint8Array.from(data)),
+      });
+      // Aborting leaves it, as a terminal that is closed does.
+      const leave = () => stream.leave(signal.reason);
+      if (signal.aborted) leave();
+      signal.addEventListener("abort", leave, { once: true });
+      stream.result.catch(() => {}).finally(() => signal.removeEventListener("abort", leave));
+      return stream;
+    });
+    this.#track(view.ended);
+    return view;
   }
 
   /** Lists the environments there are, and which are installed. */

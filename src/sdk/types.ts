@@ -58,6 +58,26 @@ export type ProcessSignalResult = SdkOutput<"process.signal">;
 export type ProcessWaitInput = SdkInput<"process.wait">;
 export type ProcessWaitResult = SdkOutput<"process.wait">;
 
+export type ShellOpenInput = SdkInput<"shell.open">;
+/** All that is known of a shell. */
+export type ShellRecord = SdkOutput<"shell.open">;
+export type ShellListInput = SdkInput<"shell.list">;
+export type ShellList = SdkOutput<"shell.list">;
+export type ShellFacts = ShellList["shells"][number];
+export type ShellReadInput = SdkInput<"shell.read">;
+export type ShellReadResult = SdkOutput<"shell.read">;
+export type ShellWriteInput = SdkInput<"shell.write">;
+export type ShellWriteResult = SdkOutput<"shell.write">;
+export type ShellSignalInput = SdkInput<"shell.signal">;
+export type ShellSignalResult = SdkOutput<"shell.signal">;
+export type ShellResizeInput = SdkInput<"shell.resize">;
+export type ShellCloseInput = SdkInput<"shell.close">;
+export type ShellAttachInput = SdkInput<"shell.attach">;
+export interface ShellAttachOptions extends EventOptions<WorkspaceEvent> {
+  /** Size that the shell's terminal gets; without one it keeps what it has. */
+  readonly size?: { readonly cols: number; readonly rows: number };
+}
+
 export type EnvironmentListInput = SdkInput<"env.list">;
 export type EnvironmentList = SdkOutput<"env.list">;
 export type EnvironmentPullInput = SdkInput<"env.pull">;

@@ -1,6 +1,7 @@
 // A workspace as a person holds it: the same calls as Pyro's, with its id filled in, and what is deleted with it.
 import type { Process } from "./process.ts";
 import type { Pyro } from "./pyro.ts";
+import { shellsOf, type WorkspaceShells } from "./shell.ts";
 import type {
   CallOptions,
   EventOptions,
@@ -55,6 +56,7 @@ export class Workspace implements AsyncDisposable {
   /** What was known of it when it was made; undefined for a handle on one that there was. */
   readonly created: WorkspaceRecord | undefined;
   readonly process: WorkspaceProcesses;
+  readonly shell: WorkspaceShells;
   readonly #pyro: Pyro;
   #atDispose: (() => Promise<void>) | undefined;
 
@@ -64,6 +66,7 @@ export class Workspace implements AsyncDisposable {
     this.workspaceId = workspaceId;
     this.created = created;
     this.#atDispose = atDispose;
+    this.shell = shellsOf(pyro, workspaceId);
     this.process = {
       list: (input, options) => pyro.listProcesses({ ...input, workspaceId }, options),
       read: (processId, input, options) => pyro.readProcess({ ...input, workspaceId, processId }, options),

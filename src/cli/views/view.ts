@@ -14,6 +14,16 @@ import {
   runView,
 } from "./process.ts";
 import {
+  shellAttachView,
+  shellCloseView,
+  shellListView,
+  shellOpenView,
+  shellReadView,
+  shellResizeView,
+  shellSignalView,
+  shellWriteView,
+} from "./shell.ts";
+import {
   syncPushView,
   workspaceCreateView,
   workspaceDeleteView,
@@ -48,6 +58,14 @@ export const VIEWS: { readonly [N in OperationName]: View<N> } = {
   "process.write": processWriteView,
   "process.signal": processSignalView,
   "process.wait": processWaitView,
+  "shell.open": shellOpenView,
+  "shell.list": shellListView,
+  "shell.read": shellReadView,
+  "shell.write": shellWriteView,
+  "shell.signal": shellSignalView,
+  "shell.resize": shellResizeView,
+  "shell.close": shellCloseView,
+  "shell.attach": shellAttachView,
   "env.list": envListView,
   "env.pull": envPullView,
   "env.inspect": envInspectView,

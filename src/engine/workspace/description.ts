@@ -12,6 +12,8 @@ export interface Live {
   readonly expiresAt: Date | undefined;
   readonly commandCount: number;
   readonly lastCommand: Description["last_command"];
+  readonly shellCount: number;
+  readonly runningShellCount: number;
 }
 
 export async function describeRecord(record: StoredWorkspace, directory: string, live: Live): Promise<Description> {
@@ -41,6 +43,8 @@ export async function describeRecord(record: StoredWorkspace, directory: string,
     expires_at: record.state === "started" ? (live.expiresAt?.toISOString() ?? null) : null,
     command_count: live.commandCount,
     last_command: live.lastCommand,
+    shell_count: live.shellCount,
+    running_shell_count: live.runningShellCount,
     service_count: 0,
     running_service_count: 0,
     snapshot_count: 0,

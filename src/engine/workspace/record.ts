@@ -54,6 +54,7 @@ export const layoutOf = (directory: string) =>
     disk: join(directory, "disk.ext4"),
     baseline: join(directory, "baseline.ext4"),
     commands: join(directory, "commands"),
+    shells: join(directory, "shells"),
   }) as const;
 
 /** A directory of a workspace as it was found: a record, or why there is none that this version can use. */

@@ -25,12 +25,14 @@ import {
   syncWorkspaceDirectory,
 } from "./record.ts";
 import { destinationOf, fixBaseline, type Sent, send, type Upload } from "./seeding.ts";
+import { type ShellHost, Shells } from "./shells.ts";
 
 /** How long a daemon that stops waits for a deletion, ms. */
 const DELETE_MS = 6000;
 
 export class Workspace implements CommandHost, DiskUser {
   readonly workspaceId: string;
+  readonly processKind = "proc";
   readonly commandsDirectory: string;
   readonly #context: WorkspaceContext;
   readonly #ledger: Ledger;
@@ -38,6 +40,7 @@ export class Workspace implements CommandHost, DiskUser {
   readonly #deleting = new AbortController();
   /** Undefined for a record that this version cannot use. */
   #commands: Commands | undefined;
+  #shells: Shells | undefined;
   #deletion: Promise<void> | undefined;
   #releaseImage = () => {};
   /** MicroVMs that run for it, of a record that this version cannot use. */
@@ -48,7 +51,9 @@ export class Workspace implements CommandHost, DiskUser {
     this.#ledger = new Ledger(record, directory);
     this.workspaceId = record.workspace_id;
     this.commandsDirectory = layoutOf(directory).commands;
-    const lose = async (why: string) => await this.#commands?.lose(why);
+    const lose = async (why: string) => {
+      await Promise.all([this.#commands?.lose(why), this.#shells?.lose(why)]);
+    };
     this.#life = new Life(context, this.#ledger, this.#deleting.signal, lose);
   }
 
@@ -60,6 +65,8 @@ export class Workspace implements CommandHost, DiskUser {
       await workspace.#ledger.save({}, { durable: false });
       workspace.#commands = await Commands.open(workspace);
       await workspace.#commands.adopt(undefined);
+      workspace.#shells = await Shells.open(workspace.#shellHost);
+      await workspace.#shells.adopt(undefined);
       return workspace;
     } catch (error) {
       // Its id would be taken by nobody.
@@ -136,6 +143,12 @@ export class Workspace implements CommandHost, DiskUser {
   get commands(): Commands {
     if (this.#commands === undefined) throw failedError(this.#ledger.record);
     return this.#commands;
+  }
+
+  /** Errors: WORKSPACE_FAILED for one whose record cannot be used. */
+  get shells(): Shells {
+    if (this.#shells === undefined) throw failedError(this.#ledger.record);
+    return this.#shells;
   }
 
   /**
@@ -241,7 +254,7 @@ export class Workspace implements CommandHost, DiskUser {
     if (this.#commands === undefined) return;
     // What is half gone would be there again.
     if (this.isDeleted) return await orAborted(this.delete(), AbortSignal.timeout(DELETE_MS)).catch(() => {});
-    await this.#commands.release();
+    await Promise.all([this.#commands.release(), this.#shells?.release()]);
     await this.#life.release();
     const last_activity_at = this.#life.idleness.lastActivity.toISOString();
     // One that is being created is nobody's yet: the next daemon removes what there is of it.
@@ -257,6 +270,8 @@ export class Workspace implements CommandHost, DiskUser {
       expiresAt: this.#life.idleness.expiresAt,
       commandCount: commands?.count ?? 0,
       lastCommand: commands?.last ?? null,
+      shellCount: this.#shells?.count ?? 0,
+      runningShellCount: this.#shells?.running ?? 0,
     });
   }
 
@@ -278,7 +293,7 @@ export class Workspace implements CommandHost, DiskUser {
   async #delete(): Promise<void> {
     const gone = new PyroError("WORKSPACE_NOT_FOUND", `The workspace ${this.workspaceId} was deleted.`);
     this.#deleting.abort(gone);
-    await this.#commands?.abandon(gone);
+    await Promise.all([this.#commands?.abandon(gone), this.#shells?.abandon(gone)]);
     await this.#life.inTurn(async () => {
       await this.#life.kill();
       for (const vmId of this.#strangers) {
@@ -297,11 +312,14 @@ export class Workspace implements CommandHost, DiskUser {
       await this.#become({ state: "failed", failure });
     }
     const commands = await Commands.open(this);
+    const shells = await Shells.open(this.#shellHost);
     this.#commands = commands;
+    this.#shells = shells;
     const machine = state === "started" && machineId !== null ? await this.#machineOf(machineId, known) : undefined;
     if (machine === undefined) {
       if (state === "started") await this.#become({ state: "stopped", stop_reason: "lost", machine_id: null });
-      return await commands.adopt(undefined);
+      await Promise.all([commands.adopt(undefined), shells.adopt(undefined)]);
+      return;
     }
     known.delete(machine.vmId);
     const vm = MicroVm.adopt(machine);
@@ -310,9 +328,20 @@ export class Workspace implements CommandHost, DiskUser {
       vm.guest.hold(new PyroError("HOST_DISK_FULL", "The host had no room for what the guest wrote."));
     }
     this.#life.takeUp(vm);
-    await commands.adopt(machine.vmId);
+    await Promise.all([commands.adopt(machine.vmId), shells.adopt(machine.vmId)]);
     // What it does not come to now is done when the next daemon takes the microVM up.
     commands.sweep(vm.guest, this.#deleting.signal).catch(() => {});
+    shells.sweep(vm.guest, this.#deleting.signal).catch(() => {});
+  }
+
+  get #shellHost(): ShellHost {
+    return {
+      workspaceId: this.workspaceId,
+      processKind: "sh",
+      commandsDirectory: layoutOf(this.#ledger.directory).shells,
+      enter: (signal, progress) => this.enter(signal, progress),
+      use: () => this.#life.idleness.use(),
+    };
   }
 
   /** That it is so does not wait for the host to have room for it: the next daemon finds the same. */

@@ -209,6 +209,7 @@ interface StartRequest {
 /** A workspace of which only the commands are there. */
 export class FakeHost implements CommandHost {
   readonly workspaceId = "ws_aaaaaaaaaa";
+  readonly processKind = "proc";
   readonly commandsDirectory: string;
   guest: FakeGuest;
   machineId = "vm_1";
