@@ -47,7 +47,12 @@ const evaluated: Plugin = {
 
 const result = await build({
   absWorkingDir: root,
-  entryPoints: { cli: "src/cli/main.ts", daemon: "src/daemon/main.ts", sdk: "src/sdk/index.ts" },
+  entryPoints: {
+    cli: "src/cli/main.ts",
+    daemon: "src/daemon/main.ts",
+    sdk: "src/sdk/index.ts",
+    terminal: "src/engine/terminal/worker.ts",
+  },
   outdir: "dist",
   bundle: true,
   format: "esm",

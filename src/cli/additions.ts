@@ -7,7 +7,7 @@ export interface AddedFlag {
   readonly key: string;
   readonly flags: string;
   readonly description: string;
-  readonly kind: "boolean" | "record";
+  readonly kind: "boolean" | "record" | "text";
 }
 
 export interface Addition {
@@ -60,6 +60,24 @@ const ADDITIONS: { readonly [N in OperationName]?: Addition } = {
   "process.wait": {
     passesStatus: true,
     note: "It exits with the command's status, 124 when its time ran out, 125 when its end is not known or pyro itself failed. Ctrl-C ends the wait, not the command.",
+  },
+  "shell.write": {
+    note: "`--input -` types what comes on stdin. Keys are named as tmux names them: C-c, M-x, Up, Enter, Tab, Escape, BSpace, PageUp, F1.",
+  },
+  "shell.read": {
+    note: "Without --plain or --screen it prints the bytes as they are, escape sequences included.",
+  },
+  "shell.attach": {
+    flags: [
+      {
+        key: "detach_key",
+        flags: "--detach-key <keys>",
+        description: "Keys that leave the shell running, such as `C-p C-q` (default: C-])",
+        kind: "text",
+      },
+    ],
+    passesStatus: true,
+    note: "Without a SHELL it opens one. It exits with the shell's status when that ends, with 0 when it was left, 125 when pyro itself failed. Several may use one shell at once: it has the size of the terminal that changed last.",
   },
 };
 

@@ -18,6 +18,8 @@ import { writeProcess } from "./process-write.ts";
 import { Progress, type ProgressEvent } from "./progress.ts";
 import { runCommand } from "./run.ts";
 import { showServiceLogs } from "./service-logs.ts";
+import { attachShell } from "./shell-attach.ts";
+import { writeShell } from "./shell-write.ts";
 import { VIEWS, type View } from "./views/view.ts";
 
 /** The exit status. Errors are thrown. */
@@ -43,6 +45,10 @@ export async function dispatch(asked: Asked, context: Context): Promise<number> 
         return await showServiceLogs(input as InputOf<typeof name>, context);
       case "process.write":
         return await writeProcess(input as InputOf<typeof name>, context);
+      case "shell.write":
+        return await writeShell(input as InputOf<typeof name>, context);
+      case "shell.attach":
+        return await attachShell(input as InputOf<typeof name>, asked.beside, context);
       default:
         return await answer(name, input as InputOf<typeof name>, context, idOnly);
     }

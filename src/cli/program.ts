@@ -20,6 +20,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   workspace: "Workspaces: computers that keep their files, and what runs in them",
   "workspace process": "Processes of a workspace or a run",
   "workspace service": "Services: named programs that go on beside the commands of a workspace",
+  "workspace shell": "Shells: terminals that stay open in a workspace",
   "workspace sync": "Files of this host in a workspace",
 };
 /** Short stories, for groups whose commands are used one after another. */
@@ -37,12 +38,19 @@ const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
     "pyro workspace logs fix-tests",
     "pyro workspace delete fix-tests",
   ],
+  "workspace shell": [
+    "pyro workspace shell attach fix-tests",
+    "pyro workspace shell open fix-tests --id-only",
+    "pyro workspace shell write fix-tests sh_1 --input 'make test'",
+    "pyro workspace shell read fix-tests sh_1 --plain --wait-for-idle-ms 300",
+    "pyro workspace shell close fix-tests sh_1",
+  ],
 };
 
 /** What a person meets first stands first; what is not named here follows. */
 const ORDER: Readonly<Record<string, readonly string[]>> = {
   pyro: ["run", "workspace", "mcp", "env", "doctor", "daemon", "completion"],
-  workspace: ["create", "exec", "sync", "logs", "process", "service", "list", "status", "update", "delete"],
+  workspace: ["create", "exec", "shell", "sync", "logs", "process", "service", "list", "status", "update", "delete"],
 };
 
 const ALIASES: Readonly<Record<string, string>> = { workspace: "ws" };

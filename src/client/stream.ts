@@ -29,6 +29,8 @@ const CHOSEN: { readonly [N in OperationName]?: readonly [() => string, "vm_id" 
   "workspace.create": [newWorkspaceId, "request_id"],
   "workspace.exec": [newRequestId, "request_id"],
   "service.start": [newRequestId, "request_id"],
+  "shell.open": [newRequestId, "request_id"],
+  "shell.attach": [newRequestId, "request_id"],
 };
 /** Connections in all: a daemon that dies of what it is asked must not be started for ever. */
 const CONNECTIONS = { resumed: 100, repeated: 3 } as const;

@@ -9,6 +9,8 @@ import { listProcesses, readProcess, serveWait, signalProcess, writeProcess } fr
 import { teller } from "./progress.ts";
 import { serveRun } from "./run.ts";
 import { listServices, serveServiceLogs, serveStart, serveStop, serviceStatus } from "./services.ts";
+import { serveAttach } from "./shell-attach.ts";
+import { closeShell, listShells, readShell, resizeShell, serveOpen, signalShell, writeShell } from "./shells.ts";
 import type { Reply, Requests } from "./stream.ts";
 import { serveCreate, servePush } from "./workspace.ts";
 
@@ -22,6 +24,8 @@ type Streaming =
   | "service.start"
   | "service.stop"
   | "service.logs"
+  | "shell.open"
+  | "shell.attach"
   | "env.pull"
   | "doctor";
 type Unary = Exclude<OperationName, Streaming>;
@@ -52,6 +56,12 @@ export const UNARY: { readonly [N in Unary]: UnaryHandler<N> } = {
   "process.signal": signalProcess,
   "service.list": listServices,
   "service.status": serviceStatus,
+  "shell.list": listShells,
+  "shell.read": readShell,
+  "shell.write": writeShell,
+  "shell.signal": signalShell,
+  "shell.resize": resizeShell,
+  "shell.close": closeShell,
   "env.list": (engine, input) => listEnvironments(engine, input),
   "env.inspect": (engine, { environment }) => inspectEnvironment(engine, environment),
   "env.prune": async (engine, { all, dry_run }) => {
@@ -80,6 +90,8 @@ export const STREAMING: { readonly [N in Streaming]: StreamHandler<N> } = {
   "service.start": serveStart,
   "service.stop": serveStop,
   "service.logs": serveServiceLogs,
+  "shell.open": serveOpen,
+  "shell.attach": serveAttach,
   "env.pull": async (engine, { environment }, _head, _requests, reply, signal) => {
     // Whoever says pull wants what the registry has now; a start takes what is there.
     const pulled = await engine.environments.pull(environment, teller(reply), signal, { refresh: true });

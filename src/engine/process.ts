@@ -31,6 +31,13 @@ export interface ProcessEnd {
   readonly endedAt: string;
 }
 
+export interface SignalOptions {
+  /** To what has its terminal, as a key would. */
+  readonly foreground?: boolean;
+  /** Then all of its tree is killed: when it has ended, or after this time at the latest; 0 for never. */
+  readonly endTreeMs?: number;
+}
+
 export interface StartOptions {
   readonly signal?: AbortSignal;
   /**
@@ -134,12 +141,14 @@ export class HostProcess {
   }
 
   /** False when it had ended already. KILL ends the whole tree. Errors: INVALID_INPUT for one it cannot be sent. */
-  async signal(number: number): Promise<boolean> {
+  async signal(number: number, { foreground = false, endTreeMs = 0 }: SignalOptions = {}): Promise<boolean> {
     const request = {
       processId: this.spec.processId,
       signal: number,
       wholeTree: number === SIGKILL,
       requestId: randomUUID(),
+      foreground,
+      endTreeAfterMilliseconds: BigInt(endTreeMs),
     };
     const { delivered } = await this.#ask((calls, options) => calls.signalProcess(request, options), "signal");
     return delivered;

@@ -115,7 +115,7 @@ export function parseCursor(text: string): bigint {
 }
 
 /** Takes the start of a character that the cut went through off the last part; gives how many bytes that were. */
-function trimToCharacter(parts: Buffer[]): number {
+export function trimToCharacter(parts: Buffer[]): number {
   const last = parts.at(-1);
   if (last === undefined) return 0;
   for (let back = 1; back <= Math.min(3, last.length); back++) {
@@ -130,7 +130,8 @@ function trimToCharacter(parts: Buffer[]): number {
   return 0;
 }
 
-function encode(bytes: Buffer): { text: string; encoding: "utf-8" | "base64" } {
+/** As text where it is text. */
+export function encode(bytes: Buffer): { text: string; encoding: "utf-8" | "base64" } {
   try {
     return { text: new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes), encoding: "utf-8" };
   } catch {

@@ -253,6 +253,24 @@ export const CODES = {
     hint: "Read the end of its log; `pyro workspace service logs` has all of it, and the same name can be started again.",
     mcpHint: "Read `log_tail`; `service_logs` has all of it, and the same `service_name` can be started again.",
   },
+  SHELL_NOT_FOUND: {
+    exit: 1,
+    retryable: false,
+    hint: "See `pyro workspace shell list --all`; `pyro workspace shell open` opens one.",
+    mcpHint: "Use `shell_list` for the shells there are, or `shell_open` for a new one.",
+  },
+  SHELL_STOPPED: {
+    exit: 1,
+    retryable: false,
+    hint: "It takes nothing any more; `pyro workspace shell open` opens another. `shell read` still shows what it printed.",
+    mcpHint: "It takes nothing any more; use `shell_open` for another. `shell_read` still shows what it printed.",
+  },
+  SHELL_NOT_RENDERED: {
+    exit: 1,
+    retryable: true,
+    hint: "Read it as it is, without --plain and --screen.",
+    mcpHint: "Read it as it is, without `plain` and `screen`.",
+  },
   CURSOR_INVALID: {
     exit: 2,
     retryable: false,

@@ -2,6 +2,7 @@
 import { constants } from "node:os";
 import { PyroError } from "../errors/error.ts";
 
+export const SIGHUP = 1;
 export const SIGKILL = 9;
 const HIGHEST = 64;
 

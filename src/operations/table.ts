@@ -6,6 +6,16 @@ import { doctor } from "./host.ts";
 import { processList, processRead, processSignal, processWait, processWrite, run } from "./process.ts";
 import { serviceList, serviceLogs, serviceStart, serviceStatus, serviceStop } from "./service.ts";
 import {
+  shellAttach,
+  shellClose,
+  shellList,
+  shellOpen,
+  shellRead,
+  shellResize,
+  shellSignal,
+  shellWrite,
+} from "./shell.ts";
+import {
   workspaceCreate,
   workspaceDelete,
   workspaceExec,
@@ -36,6 +46,14 @@ export const OPERATIONS = {
   "service.status": serviceStatus,
   "service.stop": serviceStop,
   "service.logs": serviceLogs,
+  "shell.open": shellOpen,
+  "shell.list": shellList,
+  "shell.read": shellRead,
+  "shell.write": shellWrite,
+  "shell.signal": shellSignal,
+  "shell.resize": shellResize,
+  "shell.close": shellClose,
+  "shell.attach": shellAttach,
   "env.list": envList,
   "env.pull": envPull,
   "env.inspect": envInspect,

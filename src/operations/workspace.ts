@@ -82,6 +82,8 @@ export const workspaceRecord = {
       started_at: f.timestamp,
     })
     .nullable(),
+  shell_count: z.int().describe("Shells that were opened in it; they are no commands"),
+  running_shell_count: z.int(),
   service_count: z.int(),
   running_service_count: z.int(),
   snapshot_count: z.int(),

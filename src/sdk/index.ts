@@ -4,5 +4,6 @@ export { type ErrorData, PyroError } from "../errors/error.ts";
 export type { Process, Run } from "./process.ts";
 export { Pyro, type PyroOptions } from "./pyro.ts";
 export type { Service } from "./service.ts";
+export type { Shell, ShellView, WorkspaceShells } from "./shell.ts";
 export type * from "./types.ts";
 export type { Workspace, WorkspaceProcesses, WorkspaceServices } from "./workspace.ts";

@@ -1,16 +1,14 @@
 // The client: one typed method per row of the table.
 import { call } from "../client/call.ts";
-import { withUserDefaults } from "../client/settings.ts";
-import { openStream, type Stream } from "../client/stream.ts";
-import { withUpload } from "../client/upload.ts";
-import { type Where, whereFrom } from "../client/where.ts";
+import { openStream } from "../client/stream.ts";
+import { whereFrom } from "../client/where.ts";
 import { PyroError } from "../errors/error.ts";
-import { parseInput } from "../operations/check.ts";
-import type { Operation } from "../operations/define.ts";
-import { type EventOf, type InputOf, OPERATIONS, type OperationName } from "../operations/table.ts";
-import { camelKey, toCamel, toSnake } from "./case.ts";
+import { OPERATIONS } from "../operations/table.ts";
+import { Calls } from "./calls.ts";
+import { toCamel } from "./case.ts";
 import { emitted, listing } from "./listing.ts";
 import { Process, type Run } from "./process.ts";
+import { ShellView } from "./shell.ts";
 import type * as t from "./types.ts";
 import { Workspace } from "./workspace.ts";
 
@@ -26,12 +24,10 @@ export interface PyroOptions {
 
 /** A client of this user's daemon, which is started on demand. An idle one keeps nothing alive. */
 export class Pyro implements AsyncDisposable {
-  readonly #where: Where;
-  readonly #closing = new AbortController();
-  readonly #running = new Set<Promise<unknown>>();
+  readonly #calls: Calls;
 
   constructor(options: PyroOptions = {}) {
-    this.#where = whereFrom(process.env, options.home);
+    this.#calls = new Calls(whereFrom(process.env, options.home));
   }
 
   /**
@@ -48,7 +44,7 @@ export class Pyro implements AsyncDisposable {
    */
   createWorkspace(input: t.WorkspaceCreateInput = {}, options: t.EventOptions<t.WorkspaceEvent> = {}) {
     const made = this.#create(input, options);
-    this.#track(made);
+    this.#calls.track(made);
     return made;
   }
 
@@ -62,28 +58,28 @@ export class Pyro implements AsyncDisposable {
     input: t.WorkspaceListInput = {},
     options: t.CallOptions = {},
   ): t.Listing<t.WorkspaceList, t.WorkspaceRecord> {
-    const page = (cursor?: string) => this.#call("workspace.list", { ...input, cursor }, options);
+    const page = (cursor?: string) => this.#calls.call("workspace.list", { ...input, cursor }, options);
     return listing(page, input.cursor, ({ workspaces }) => workspaces);
   }
 
   /** Shows all that is known of a workspace. */
   statusWorkspace(input: t.WorkspaceStatusInput, options: t.CallOptions = {}): Promise<t.WorkspaceRecord> {
-    return this.#call("workspace.status", input, options);
+    return this.#calls.call("workspace.status", input, options);
   }
 
   /** Changes a workspace's name, labels or time to live. */
   updateWorkspace(input: t.WorkspaceUpdateInput, options: t.CallOptions = {}): Promise<t.WorkspaceRecord> {
-    return this.#call("workspace.update", input, options);
+    return this.#calls.call("workspace.update", input, options);
   }
 
   /** Deletes a workspace with everything in it. */
   deleteWorkspace(input: t.WorkspaceDeleteInput, options: t.CallOptions = {}): Promise<t.WorkspaceDeleteResult> {
-    return this.#call("workspace.delete", input, options);
+    return this.#calls.call("workspace.delete", input, options);
   }
 
   /** Brings a directory, a file or an archive of this host into a workspace: all of it arrives, or nothing does. */
   syncPushWorkspace(input: t.SyncPushInput, options: t.EventOptions<t.WorkspaceEvent> = {}): Promise<t.SyncPushResult> {
-    return this.#stream("workspace.sync_push", input, options);
+    return this.#calls.stream("workspace.sync_push", input, options);
   }
 
   /**
@@ -107,36 +103,36 @@ export class Pyro implements AsyncDisposable {
     options: t.CallOptions = {},
   ): AsyncIterable<t.LogEntry> | t.Listing<t.LogsPage, t.LogEntry> {
     if (input.follow) return this.#followLogs(input, options);
-    const page = (cursor?: string) => this.#stream("workspace.logs", { ...input, cursor }, options);
+    const page = (cursor?: string) => this.#calls.stream("workspace.logs", { ...input, cursor }, options);
     return listing(page, input.cursor, ({ entries }) => entries);
   }
 
   /** Lists the processes of a workspace that run, or all of them. */
   listProcesses(input: t.ProcessListInput, options: t.CallOptions = {}): t.Listing<t.ProcessList, t.ProcessFacts> {
-    const page = (cursor?: string) => this.#call("process.list", { ...input, cursor }, options);
+    const page = (cursor?: string) => this.#calls.call("process.list", { ...input, cursor }, options);
     return listing(page, input.cursor, ({ processes }) => processes);
   }
 
   /** Reads what a process printed, from a cursor on. */
   readProcess(input: t.ProcessReadInput, options: t.CallOptions = {}): Promise<t.ProcessReadResult> {
-    return this.#call("process.read", input, options);
+    return this.#calls.call("process.read", input, options);
   }
 
   /** Writes to the stdin of a process of a workspace. */
   writeProcess(input: t.ProcessWriteInput, options: t.CallOptions = {}): Promise<t.ProcessWriteResult> {
-    return this.#call("process.write", input, options);
+    return this.#calls.call("process.write", input, options);
   }
 
   /** Sends a signal to a process of a workspace. */
   signalProcess(input: t.ProcessSignalInput, options: t.CallOptions = {}): Promise<t.ProcessSignalResult> {
     const { signal } = input;
     const word = typeof signal === "number" ? String(signal) : signal;
-    return this.#call("process.signal", { ...input, signal: word }, options);
+    return this.#calls.call("process.signal", { ...input, signal: word }, options);
   }
 
   /** Waits until a process of a workspace has ended. */
   waitProcess(input: t.ProcessWaitInput, options: t.EventOptions<t.WorkspaceEvent> = {}): Promise<t.ProcessWaitResult> {
-    return this.#stream("process.wait", input, options);
+    return this.#calls.stream("process.wait", input, options);
   }
 
   /**
@@ -144,23 +140,23 @@ export class Pyro implements AsyncDisposable {
    * ends before: details hold its record and the end of its log. Aborting ends it.
    */
   startService(input: t.ServiceStartInput, options: t.EventOptions<t.ServiceEvent> = {}): Promise<t.ServiceRecord> {
-    return this.#stream("service.start", input, options);
+    return this.#calls.stream("service.start", input, options);
   }
 
   /** Lists the services of a workspace, by name. */
   listServices(input: t.ServiceListInput, options: t.CallOptions = {}): t.Listing<t.ServiceList, t.ServiceRecord> {
-    const page = (cursor?: string) => this.#call("service.list", { ...input, cursor }, options);
+    const page = (cursor?: string) => this.#calls.call("service.list", { ...input, cursor }, options);
     return listing(page, input.cursor, ({ services }) => services);
   }
 
   /** Shows all that is known of a service. */
   statusService(input: t.ServiceStatusInput, options: t.CallOptions = {}): Promise<t.ServiceRecord> {
-    return this.#call("service.status", input, options);
+    return this.#calls.call("service.status", input, options);
   }
 
   /** Ends a service with all that it started, and resolves when it has ended; one that had ended stays as it is. */
   stopService(input: t.ServiceStopInput, options: t.EventOptions<t.ServiceEvent> = {}): Promise<t.ServiceRecord> {
-    return this.#stream("service.stop", input, options);
+    return this.#calls.stream("service.stop", input, options);
   }
 
   /**
@@ -175,7 +171,69 @@ export class Pyro implements AsyncDisposable {
   ): AsyncIterable<t.OutputChunk> | Promise<t.ServiceLogsResult> {
     const tail = typeof input.tail === "number" ? String(input.tail) : input.tail;
     if (input.follow) return this.#followService({ ...input, tail }, options);
-    return this.#stream("service.logs", { maxBytes: MOST_LOG_BYTES, ...input, tail }, options);
+    return this.#calls.stream("service.logs", { maxBytes: MOST_LOG_BYTES, ...input, tail }, options);
+  }
+
+  /** Opens a shell in a workspace: a terminal that stays open until it is closed. */
+  openShell(input: t.ShellOpenInput, options: t.EventOptions<t.WorkspaceEvent> = {}): Promise<t.ShellRecord> {
+    return this.#calls.stream("shell.open", input, options);
+  }
+
+  /** Lists the shells of a workspace that run, or all of them. */
+  listShells(input: t.ShellListInput, options: t.CallOptions = {}): t.Listing<t.ShellList, t.ShellFacts> {
+    const page = (cursor?: string) => this.#calls.call("shell.list", { ...input, cursor }, options);
+    return listing(page, input.cursor, ({ shells }) => shells);
+  }
+
+  /** Reads what a shell printed, from a cursor on, or what its terminal shows. */
+  readShell(input: t.ShellReadInput, options: t.CallOptions = {}): Promise<t.ShellReadResult> {
+    return this.#calls.call("shell.read", input, options);
+  }
+
+  /** Types into a shell. */
+  writeShell(input: t.ShellWriteInput, options: t.CallOptions = {}): Promise<t.ShellWriteResult> {
+    return this.#calls.call("shell.write", input, options);
+  }
+
+  /** Sends a signal to what runs in a shell. */
+  signalShell(input: t.ShellSignalInput, options: t.CallOptions = {}): Promise<t.ShellSignalResult> {
+    return this.#calls.call("shell.signal", input, options);
+  }
+
+  /** Changes the size of a shell's terminal. */
+  resizeShell(input: t.ShellResizeInput, options: t.CallOptions = {}): Promise<t.ShellRecord> {
+    return this.#calls.call("shell.resize", input, options);
+  }
+
+  /** Closes a shell and ends all that was started in it. */
+  closeShell(input: t.ShellCloseInput, options: t.CallOptions = {}): Promise<t.ShellRecord> {
+    return this.#calls.call("shell.close", input, options);
+  }
+
+  /** A live view of a shell, or of a new one when none is named. Aborting detaches; the shell goes on. */
+  attachShell(input: t.ShellAttachInput, options: t.ShellAttachOptions = {}): ShellView {
+    const { size, onEvent, ...rest } = options;
+    const view = new ShellView(async (calls) => {
+      const signal = this.#calls.signal(rest);
+      const stream = openStream(this.#calls.where, "shell.attach", this.#calls.checked("shell.attach", input), {
+        stdin: true,
+        ...(size === undefined ? {} : { terminal: { columns: size.cols, rows: size.rows } }),
+        onEvent: async (event) => {
+          if (event.type === "attached") calls.attached(event.shell_id);
+          else if (event.type === "redraw") await calls.print(Buffer.from(event.text));
+          else onEvent?.(toCamel(OPERATIONS["workspace.create"].events, event) as t.WorkspaceEvent);
+        },
+        onOutput: (_stream, data) => calls.print(Uint8Array.from(data)),
+      });
+      // Aborting leaves it, as a terminal that is closed does.
+      const leave = () => stream.leave(signal.reason);
+      if (signal.aborted) leave();
+      signal.addEventListener("abort", leave, { once: true });
+      stream.result.catch(() => {}).finally(() => signal.removeEventListener("abort", leave));
+      return stream;
+    });
+    this.#calls.track(view.ended);
+    return view;
   }
 
   /** Lists the environments there are, and which are installed. */
@@ -183,7 +241,7 @@ export class Pyro implements AsyncDisposable {
     input: t.EnvironmentListInput = {},
     options: t.CallOptions = {},
   ): t.Listing<t.EnvironmentList, t.Environment> {
-    const page = (cursor?: string) => this.#call("env.list", { ...input, cursor }, options);
+    const page = (cursor?: string) => this.#calls.call("env.list", { ...input, cursor }, options);
     return listing(page, input.cursor, ({ environments }) => environments);
   }
 
@@ -192,12 +250,12 @@ export class Pyro implements AsyncDisposable {
     input: t.EnvironmentPullInput,
     options: t.EventOptions<t.EnvironmentEvent> = {},
   ): Promise<t.Environment> {
-    return this.#stream("env.pull", input, options);
+    return this.#calls.stream("env.pull", input, options);
   }
 
   /** Shows all that is known of an environment. */
   inspectEnvironment(input: t.EnvironmentInspectInput, options: t.CallOptions = {}): Promise<t.EnvironmentDetails> {
-    return this.#call("env.inspect", input, options);
+    return this.#calls.call("env.inspect", input, options);
   }
 
   /** Removes images, kernels and logs that nothing needs any more; what is in use stays. */
@@ -205,18 +263,17 @@ export class Pyro implements AsyncDisposable {
     input: t.EnvironmentPruneInput = {},
     options: t.CallOptions = {},
   ): Promise<t.EnvironmentPruneResult> {
-    return this.#call("env.prune", input, options);
+    return this.#calls.call("env.prune", input, options);
   }
 
   /** Checks this host: what pyro found, what it will use, and how to get better. */
   doctor(input: t.DoctorInput = {}, options: t.EventOptions<t.DoctorEvent> = {}): Promise<t.DoctorReport> {
-    return this.#stream("doctor", input, options);
+    return this.#calls.stream("doctor", input, options);
   }
 
   /** Ends what this client started and still waits for. The daemon goes on, and so do workspaces. */
   async close(): Promise<void> {
-    this.#closing.abort(new PyroError("CANCELLED", "The client was closed."));
-    await Promise.allSettled(this.#running);
+    await this.#calls.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -228,12 +285,12 @@ export class Pyro implements AsyncDisposable {
     input: unknown,
     options: t.ProcessOptions<t.SdkEvent<"run" | "workspace.exec">>,
   ): Process<Result> {
-    const checked = () => this.#checked(operation, input);
+    const checked = () => this.#calls.checked(operation, input);
     const begun = new Process<Result>(
-      { where: this.#where, operation, checked },
-      { ...options, signal: this.#signal(options) },
+      { where: this.#calls.where, operation, checked },
+      { ...options, signal: this.#calls.signal(options) },
     );
-    this.#track(begun.settled);
+    this.#calls.track(begun.settled);
     return begun;
   }
 
@@ -241,8 +298,8 @@ export class Pyro implements AsyncDisposable {
     { ephemeral = false, ...input }: t.WorkspaceCreateInput,
     { onEvent, ...options }: t.EventOptions<t.WorkspaceEvent>,
   ): Promise<Workspace> {
-    const signal = this.#signal(options);
-    const stream = await this.#open("workspace.create", input, { onEvent, signal });
+    const signal = this.#calls.signal(options);
+    const stream = await this.#calls.open("workspace.create", input, { onEvent, signal });
     try {
       const record = toCamel(OPERATIONS["workspace.create"].output, await stream.result) as t.WorkspaceRecord;
       const { workspaceId } = record;
@@ -258,7 +315,7 @@ export class Pyro implements AsyncDisposable {
   async #remove(workspaceId: string): Promise<void> {
     for (let left = REMOVALS - 1; ; left--) {
       try {
-        await call(this.#where, "workspace.delete", { workspace_id: workspaceId });
+        await call(this.#calls.where, "workspace.delete", { workspace_id: workspaceId });
         return;
       } catch (thrown) {
         const { code } = PyroError.from(thrown);
@@ -272,7 +329,7 @@ export class Pyro implements AsyncDisposable {
     return emitted<t.LogEntry>((emit, left) => {
       // A connection that broke is made again from the same cursor, and tells what was told.
       const told = new Set<number>();
-      const followed = this.#stream("workspace.logs", input, {
+      const followed = this.#calls.stream("workspace.logs", input, {
         signal: options.signal ? AbortSignal.any([options.signal, left]) : left,
         onEvent: ({ entry }) => {
           if (told.has(entry.sequence)) return;
@@ -288,76 +345,15 @@ export class Pyro implements AsyncDisposable {
 
   #followService(input: unknown, options: t.CallOptions): AsyncIterable<t.OutputChunk> {
     return emitted<t.OutputChunk>((emit, left) => {
-      const signal = AbortSignal.any([left, this.#signal(options)]);
-      const followed = openStream(this.#where, "service.logs", this.#checked("service.logs", input), {
+      const signal = AbortSignal.any([left, this.#calls.signal(options)]);
+      const followed = openStream(this.#calls.where, "service.logs", this.#calls.checked("service.logs", input), {
         signal,
         onOutput: (stream, data) => emit({ stream, data: Uint8Array.from(data) }),
       }).result;
-      this.#track(followed);
+      this.#calls.track(followed);
       return followed.catch((thrown: unknown) => {
         if (!left.aborted) throw thrown;
       });
     });
   }
-
-  async #call<N extends OperationName>(name: N, input: unknown, options: t.CallOptions): Promise<t.SdkOutput<N>> {
-    const answer = call(this.#where, name, this.#checked(name, input), { signal: this.#signal(options) });
-    this.#track(answer);
-    return toCamel(OPERATIONS[name].output, await answer) as t.SdkOutput<N>;
-  }
-
-  async #stream<N extends OperationName>(
-    name: N,
-    input: unknown,
-    { onEvent, ...options }: Told<N>,
-  ): Promise<t.SdkOutput<N>> {
-    const answer = this.#open(name, input, { onEvent, signal: this.#signal(options) }).then(({ result }) => result);
-    this.#track(answer);
-    return toCamel(OPERATIONS[name].output, await answer) as t.SdkOutput<N>;
-  }
-
-  /** Begins a streaming call, with what it sends of this host opened first. */
-  async #open<N extends OperationName>(
-    name: N,
-    input: unknown,
-    { onEvent, signal }: Told<N> & { readonly signal: AbortSignal },
-  ): Promise<Stream<N>> {
-    const { events }: Operation = OPERATIONS[name];
-    const told = (event: EventOf<N>) => onEvent?.((events ? toCamel(events, event) : event) as t.SdkEvent<N>);
-    const sent = await withUpload(name, this.#checked(name, input), { cwd: process.cwd(), signal });
-    return openStream(this.#where, name, sent.input, { signal, upload: sent.upload, onEvent: told });
-  }
-
-  /** In the table's keys, checked before anything is started. Errors: INVALID_INPUT in the caller's own keys. */
-  #checked<N extends OperationName>(name: N, input: unknown): InputOf<N> {
-    const row: Operation = OPERATIONS[name];
-    const omit = "method" in row.sdk ? (row.sdk.omit ?? []) : [];
-    const given = withUserDefaults(name, toSnake(row.input, input), this.#where.environment);
-    const allowed = { ...row, name: "method" in row.sdk ? row.sdk.method : name, input: without(row.input, omit) };
-    // Only what the row has was turned into its keys; anything else is named as it was written.
-    const label = (key: string) => (Object.hasOwn(row.input.shape, key) ? camelKey(key) : key);
-    return parseInput(allowed, given, label) as InputOf<N>;
-  }
-
-  #signal(options: t.CallOptions): AbortSignal {
-    return options.signal ? AbortSignal.any([options.signal, this.#closing.signal]) : this.#closing.signal;
-  }
-
-  #track(call: Promise<unknown>): void {
-    const settled = call.then(
-      () => {},
-      () => {},
-    );
-    this.#running.add(settled);
-    void settled.then(() => this.#running.delete(settled));
-  }
-}
-
-interface Told<N extends OperationName> extends t.CallOptions {
-  readonly onEvent?: ((event: t.SdkEvent<N>) => void | Promise<void>) | undefined;
-}
-
-function without(schema: Operation["input"], keys: readonly string[]): Operation["input"] {
-  const mask: Record<string, true> = Object.fromEntries(keys.map((key) => [key, true]));
-  return keys.length === 0 ? schema : schema.omit(mask as Parameters<typeof schema.omit>[0]);
 }

@@ -77,6 +77,25 @@ export type ServiceLogsInput = ServiceLogs & {
 };
 export type FollowedServiceLogsInput = ServiceLogs & { readonly follow: true };
 export type ServiceLogsResult = SdkOutput<"service.logs">;
+export type ShellOpenInput = SdkInput<"shell.open">;
+/** All that is known of a shell. */
+export type ShellRecord = SdkOutput<"shell.open">;
+export type ShellListInput = SdkInput<"shell.list">;
+export type ShellList = SdkOutput<"shell.list">;
+export type ShellFacts = ShellList["shells"][number];
+export type ShellReadInput = SdkInput<"shell.read">;
+export type ShellReadResult = SdkOutput<"shell.read">;
+export type ShellWriteInput = SdkInput<"shell.write">;
+export type ShellWriteResult = SdkOutput<"shell.write">;
+export type ShellSignalInput = SdkInput<"shell.signal">;
+export type ShellSignalResult = SdkOutput<"shell.signal">;
+export type ShellResizeInput = SdkInput<"shell.resize">;
+export type ShellCloseInput = SdkInput<"shell.close">;
+export type ShellAttachInput = SdkInput<"shell.attach">;
+export interface ShellAttachOptions extends EventOptions<WorkspaceEvent> {
+  /** Size that the shell's terminal gets; without one it keeps what it has. */
+  readonly size?: { readonly cols: number; readonly rows: number };
+}
 
 export type EnvironmentListInput = SdkInput<"env.list">;
 export type EnvironmentList = SdkOutput<"env.list">;

@@ -2,6 +2,7 @@
 import type { Process } from "./process.ts";
 import type { Pyro } from "./pyro.ts";
 import { Service } from "./service.ts";
+import { shellsOf, type WorkspaceShells } from "./shell.ts";
 import type {
   CallOptions,
   EventOptions,
@@ -71,6 +72,7 @@ export class Workspace implements AsyncDisposable {
   readonly created: WorkspaceRecord | undefined;
   readonly process: WorkspaceProcesses;
   readonly service: WorkspaceServices;
+  readonly shell: WorkspaceShells;
   readonly #pyro: Pyro;
   #atDispose: (() => Promise<void>) | undefined;
 
@@ -80,6 +82,7 @@ export class Workspace implements AsyncDisposable {
     this.workspaceId = workspaceId;
     this.created = created;
     this.#atDispose = atDispose;
+    this.shell = shellsOf(pyro, workspaceId);
     this.process = {
       list: (input, options) => pyro.listProcesses({ ...input, workspaceId }, options),
       read: (processId, input, options) => pyro.readProcess({ ...input, workspaceId, processId }, options),

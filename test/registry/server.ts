@@ -1,53 +1,16 @@
 // Registries for tests: Debian's docker-registry, the real server, and one that can be made to lie.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { access, mkdir, mkdtemp, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { openApt } from "../../src/environments/apt.ts";
-import { runProgram } from "../../src/host/spawn.ts";
+import { unpackedPackage } from "../debian-package.ts";
 import { digestOf, type Image } from "./image.ts";
 
-const ROOT = join(import.meta.dirname, "..", "..");
 const PACKAGE = "docker-registry";
-
-/** The program, unpacked from Debian's package below dist/: installing it would start a server on this host. */
-async function registryProgram(): Promise<string> {
-  const directory = join(ROOT, "dist", "test-tools", PACKAGE);
-  const program = join(directory, "usr", "bin", PACKAGE);
-  if (
-    await access(program).then(
-      () => true,
-      () => false,
-    )
-  )
-    return program;
-  const staging = await mkdtemp(join(tmpdir(), "registry-package-"));
-  try {
-    const apt = await openApt("bookworm", staging);
-    for (const attempt of [1, 2]) {
-      if (attempt === 2) await apt.update();
-      await apt.run("apt-get", ["download", PACKAGE], { cwd: staging, deadlineMs: 120_000 });
-      if ((await readdir(staging)).some((name) => name.endsWith(".deb"))) break;
-    }
-    const [deb] = (await readdir(staging)).filter((name) => name.endsWith(".deb"));
-    if (deb === undefined) throw new Error(`apt-get could not download ${PACKAGE}`);
-    const unpacked = `${directory}.${process.pid}`;
-    await mkdir(unpacked, { recursive: true });
-    const result = await runProgram("dpkg-deb", ["-x", join(staging, deb), unpacked], {
-      aptPackage: "dpkg",
-      deadlineMs: 60_000,
-    });
-    if (result.exitCode !== 0) throw new Error(`dpkg-deb: ${result.tail}`);
-    await rename(unpacked, directory).catch(() => rm(unpacked, { recursive: true }));
-    return program;
-  } finally {
-    await rm(staging, { recursive: true, force: true });
-  }
-}
 
 export class RealRegistry implements AsyncDisposable {
   readonly host: string;
@@ -61,7 +24,7 @@ export class RealRegistry implements AsyncDisposable {
   }
 
   static async start(): Promise<RealRegistry> {
-    const program = await registryProgram();
+    const program = join(await unpackedPackage(PACKAGE), "usr", "bin", PACKAGE);
     const directory = await mkdtemp(join(tmpdir(), "registry-"));
     const port = await freePort();
     const host = `127.0.0.1:${port}`;

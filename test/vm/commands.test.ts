@@ -35,6 +35,7 @@ before(async () => {
   await mkdir(commandsDirectory);
   host = {
     workspaceId: "ws_aaaaaaaaaa",
+    processKind: "proc",
     commandsDirectory,
     enter: async () => {
       inside++;

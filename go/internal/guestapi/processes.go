@@ -20,6 +20,9 @@ import (
 // inputLimit is the most bytes of one input request.
 const inputLimit = 256 << 10
 
+// endTreeLimit is the longest time that an end of a tree is put off.
+const endTreeLimit = time.Hour
+
 const (
 	// chunkLimit is the most bytes of one output message: a link that drops often must get some of them through.
 	chunkLimit = 32 << 10
@@ -122,9 +125,22 @@ func (s *Server) SignalProcess(_ context.Context, request *connect.Request[guest
 	if err != nil {
 		return nil, answer(err)
 	}
-	delivered, err := found.Signal(request.Msg.GetRequestId(), int(request.Msg.GetSignal()), request.Msg.GetWholeTree())
+	message := request.Msg
+	milliseconds := message.GetEndTreeAfterMilliseconds()
+	if milliseconds < 0 || milliseconds > endTreeLimit.Milliseconds() {
+		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("end_tree_after_milliseconds: 0 to %d", endTreeLimit.Milliseconds()))
+	}
+	var delivered bool
+	if message.GetForeground() && !message.GetWholeTree() {
+		delivered, err = found.SignalForeground(message.GetRequestId(), int(message.GetSignal()))
+	} else {
+		delivered, err = found.Signal(message.GetRequestId(), int(message.GetSignal()), message.GetWholeTree())
+	}
 	if err != nil {
 		return nil, answer(err)
+	}
+	if milliseconds > 0 {
+		found.EndTree(time.Duration(milliseconds) * time.Millisecond)
 	}
 	return connect.NewResponse(&guestv1.SignalProcessResponse{Delivered: delivered}), nil
 }

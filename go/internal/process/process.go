@@ -45,10 +45,11 @@ type Process struct {
 	group    *cgroup
 	terminal *os.File
 	pumps    []*pump
-	// status gets the wait status from the reaper, once.
+	// status gets the wait status from the reaper, once; exited closes when it was taken.
 	status chan syscall.WaitStatus
 	// wholeTree: nothing of its tree outlives it.
 	wholeTree bool
+	exited    chan struct{}
 
 	mu    sync.Mutex
 	state State
@@ -85,6 +86,36 @@ const rememberedSignals = 64
 // Signal sends a signal to its process group, or kills its whole tree. False when it had exited. A request that was
 // carried out before is not carried out again: the host repeats a call whose answer was lost.
 func (p *Process) Signal(request string, signal int, wholeTree bool) (bool, error) {
+	key := signal == int(unix.SIGINT) || signal == int(unix.SIGQUIT) || signal == int(unix.SIGTSTP)
+	return p.send(request, signal, wholeTree, key)
+}
+
+// SignalForeground is Signal to whatever has its terminal.
+func (p *Process) SignalForeground(request string, signal int) (bool, error) {
+	return p.send(request, signal, false, true)
+}
+
+// EndTree kills its whole tree when its process has exited, or after a time at the latest. It does not wait for that.
+func (p *Process) EndTree(after time.Duration) {
+	go func() {
+		late := time.NewTimer(after)
+		defer late.Stop()
+		select {
+		case <-p.exited:
+		case <-late.C:
+		}
+		p.table.children.Lock()
+		defer p.table.children.Unlock()
+		if p.group == nil {
+			return
+		}
+		if err := p.killTree(); err != nil {
+			p.table.report("process %s: ending its tree: %v", p.state.ID, err)
+		}
+	}()
+}
+
+func (p *Process) send(request string, signal int, wholeTree, foreground bool) (bool, error) {
 	if !wholeTree && (signal < 1 || signal > 64) {
 		return false, refuse(ErrInvalid, "signal: %d is not one of 1 to 64", signal)
 	}
@@ -104,10 +135,9 @@ func (p *Process) Signal(request string, signal int, wholeTree bool) (bool, erro
 		return false, nil
 	}
 	target := p.state.PID
-	if p.terminal != nil && (signal == int(unix.SIGINT) || signal == int(unix.SIGQUIT) || signal == int(unix.SIGTSTP)) {
-		// As the key would: whatever has the terminal.
-		if foreground := foregroundGroup(p.terminal); foreground > 0 {
-			target = foreground
+	if p.terminal != nil && foreground {
+		if group := foregroundGroup(p.terminal); group > 0 {
+			target = group
 		}
 	}
 	if err := unix.Kill(-target, unix.Signal(signal)); err != nil {
@@ -166,6 +196,7 @@ func (p *Process) expire() {
 // being stopped: what they print later is read and thrown away, so that they never block.
 func (p *Process) conclude() {
 	status := <-p.status
+	close(p.exited)
 	ended := time.Now()
 	if p.timer != nil {
 		p.timer.Stop()

@@ -99,6 +99,7 @@ func (t *Table) Start(spec Spec) (*Process, error) {
 		table:     t,
 		known:     make(chan struct{}),
 		status:    make(chan syscall.WaitStatus, 1),
+		exited:    make(chan struct{}),
 		wholeTree: spec.WholeTree,
 		state: State{
 			ID: spec.ID, Argv: spec.Argv, Cwd: spec.Cwd, TTY: spec.TTY != nil, Started: time.Now(),

@@ -15,6 +15,16 @@ import {
 } from "./process.ts";
 import { serviceListView, serviceLogsView, serviceStartView, serviceStatusView, serviceStopView } from "./service.ts";
 import {
+  shellAttachView,
+  shellCloseView,
+  shellListView,
+  shellOpenView,
+  shellReadView,
+  shellResizeView,
+  shellSignalView,
+  shellWriteView,
+} from "./shell.ts";
+import {
   syncPushView,
   workspaceCreateView,
   workspaceDeleteView,
@@ -54,6 +64,14 @@ export const VIEWS: { readonly [N in OperationName]: View<N> } = {
   "service.status": serviceStatusView,
   "service.stop": serviceStopView,
   "service.logs": serviceLogsView,
+  "shell.open": shellOpenView,
+  "shell.list": shellListView,
+  "shell.read": shellReadView,
+  "shell.write": shellWriteView,
+  "shell.signal": shellSignalView,
+  "shell.resize": shellResizeView,
+  "shell.close": shellCloseView,
+  "shell.attach": shellAttachView,
   "env.list": envListView,
   "env.pull": envPullView,
   "env.inspect": envInspectView,

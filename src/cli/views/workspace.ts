@@ -67,6 +67,9 @@ export function workspaceStatusView(shown: Workspace): Shown {
     const end = last.state === "running" ? "running" : last.exit_code === null ? "lost" : `exit ${last.exit_code}`;
     facts.push(["Last one", `${last.process_id}, ${end}: ${shortened(shellWords(last.command))}`]);
   }
+  if (shown.shell_count > 0) {
+    facts.push(["Shells", `${shown.running_shell_count} running, of ${shown.shell_count} opened`]);
+  }
   if (failure !== null) facts.push(["Failed at", `${failure.stage}: ${failure.message}`]);
   const tail = failure?.console_tail.trimEnd() ?? "";
   const shownTail = tail === "" ? "" : `${printableLines(tail).replace(/^/gm, "    | ")}\n`;

@@ -6,6 +6,8 @@ import { orAborted } from "../../abort/or-aborted.ts";
 import { PyroError } from "../../errors/error.ts";
 import type { GuestCallOptions, GuestClient } from "../../guest/client.ts";
 import { SIGKILL } from "../../operations/signals.ts";
+import type { CommandHost } from "./command-host.ts";
+import { type ProcessKind, sequenceOf } from "./command-record.ts";
 
 const CALL_MS = 30_000;
 /** How long a guest may take to say what it has, ms. */
@@ -61,10 +63,10 @@ export async function endWithin(ms: number, guest: GuestClient, processId: strin
   await orAborted(ended, AbortSignal.any([signal, AbortSignal.timeout(ms)])).catch(() => {});
 }
 
-/** Ends and forgets the commands that a guest still has and nobody here knows. Rejects as endInGuest does. */
+/** Ends and forgets the processes of a kind that a guest still has and nobody here knows. Rejects as endInGuest does. */
 export async function sweep(
+  kind: ProcessKind,
   guest: GuestClient,
-  sequenceOf: (processId: string) => number | undefined,
   isOver: (sequence: number) => boolean,
   signal: AbortSignal,
 ): Promise<void> {
@@ -72,18 +74,20 @@ export async function sweep(
   const options = { timeoutMs: LIST_MS, signal };
   const { processes } = await guest.call((calls, call) => calls.listProcesses({}, call), options);
   for (const { processId } of processes) {
-    const sequence = sequenceOf(processId);
+    const sequence = sequenceOf(kind, processId);
     if (sequence !== undefined && isOver(sequence)) await endInGuest(guest, processId, signal);
   }
 }
 
 /** What whoever waits for a command is told when the daemon stops: that it goes on, unless it was never started. */
-export function stopping(workspaceId: string, processId: string | undefined): PyroError {
+export function stopping(host: CommandHost, processId: string | undefined): PyroError {
+  const { workspaceId, processKind } = host;
+  const [what, noun] = processKind === "sh" ? ["shell", "shell"] : ["command", "process"];
   if (processId === undefined) {
-    return new PyroError("CANCELLED", "The daemon is stopping; the command was not started.");
+    return new PyroError("CANCELLED", `The daemon is stopping; the ${what} was not started.`);
   }
-  const message = `The daemon is stopping; the command goes on in ${workspaceId} as ${processId}.`;
-  const hint = `\`pyro workspace process read ${workspaceId} ${processId}\` shows what it prints.`;
+  const message = `The daemon is stopping; the ${what} goes on in ${workspaceId} as ${processId}.`;
+  const hint = `\`pyro workspace ${noun} read ${workspaceId} ${processId}\` shows what it prints.`;
   return new PyroError("CANCELLED", message, { hint, details: { workspace_id: workspaceId, process_id: processId } });
 }
 

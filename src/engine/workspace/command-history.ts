@@ -3,7 +3,7 @@
 // file lacks is found in them, and what it has beyond them is passed over.
 import { appendFile, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { type CommandRecord, readCommand, unreadable } from "./command-record.ts";
+import { type CommandRecord, type ProcessKind, readCommand, unreadable } from "./command-record.ts";
 
 const NAME = "ended";
 const DIGITS = 8;
@@ -16,6 +16,7 @@ interface Line {
 }
 
 export class CommandHistory {
+  readonly #kind: ProcessKind;
   readonly #directory: string;
   /** In the order in which they ended. */
   readonly ended: number[] = [];
@@ -26,7 +27,8 @@ export class CommandHistory {
   highest = 0;
   #tail: Promise<void> = Promise.resolve();
 
-  private constructor(directory: string) {
+  private constructor(kind: ProcessKind, directory: string) {
+    this.#kind = kind;
     this.#directory = directory;
   }
 
@@ -34,8 +36,11 @@ export class CommandHistory {
    * Reads what is there; `unfinished` are those that may run. What never began is removed. Errors: the system's, when the
    * directory itself cannot be read.
    */
-  static async open(directory: string): Promise<{ history: CommandHistory; unfinished: CommandRecord[] }> {
-    const history = new CommandHistory(directory);
+  static async open(
+    kind: ProcessKind,
+    directory: string,
+  ): Promise<{ history: CommandHistory; unfinished: CommandRecord[] }> {
+    const history = new CommandHistory(kind, directory);
     const found = (await readdir(directory))
       .filter((name) => /^\d{8,15}$/.test(name))
       .map(Number)
@@ -77,9 +82,9 @@ export class CommandHistory {
   /** The record of one that has ended. */
   async read(sequence: number): Promise<CommandRecord> {
     const directory = this.directoryOf(sequence);
-    const record = await readCommand(directory, sequence);
-    if (record === undefined) return await unreadable(directory, sequence, "Its record is missing.");
-    if (record.stage === "ready") return await unreadable(directory, sequence, "Its end was not recorded.");
+    const record = await readCommand(this.#kind, directory, sequence);
+    if (record === undefined) return await unreadable(this.#kind, directory, sequence, "Its record is missing.");
+    if (record.stage === "ready") return await unreadable(this.#kind, directory, sequence, "Its end was not recorded.");
     return record;
   }
 
@@ -108,10 +113,10 @@ export class CommandHistory {
 
   async #look(sequence: number): Promise<CommandRecord | undefined> {
     const directory = this.directoryOf(sequence);
-    const record = await readCommand(directory, sequence);
+    const record = await readCommand(this.#kind, directory, sequence);
     if (record !== undefined) return record;
     const output = (await readdir(directory).catch(() => [])).some((name) => name.startsWith("output."));
-    if (output) return await unreadable(directory, sequence, "Its record is missing.");
+    if (output) return await unreadable(this.#kind, directory, sequence, "Its record is missing.");
     await rm(directory, { recursive: true, force: true }).catch(() => {});
     return undefined;
   }

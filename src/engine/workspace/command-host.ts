@@ -1,6 +1,7 @@
 // What the commands of a workspace need of it, and nothing else of it.
 import type { GuestClient } from "../../guest/client.ts";
 import type { Progress } from "../templates.ts";
+import type { ProcessKind } from "./command-record.ts";
 
 /** A microVM that is there to be used. It counts as activity until it is left; leaving twice is once. */
 export interface Entered {
@@ -12,10 +13,11 @@ export interface Entered {
   leave(): void;
 }
 
-/** What the commands of a workspace need of it. */
+/** What the processes of one kind need of their workspace. */
 export interface CommandHost {
   readonly workspaceId: string;
-  /** On the host, for the commands alone; made already. */
+  readonly processKind: ProcessKind;
+  /** On the host, for these alone; made already. */
   readonly commandsDirectory: string;
   /**
    * Its microVM, started when it is stopped. Errors: WORKSPACE_STATE, WORKSPACE_FAILED, WORKSPACE_NOT_FOUND when it is

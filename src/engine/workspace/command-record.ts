@@ -41,14 +41,17 @@ export interface CommandRecord {
   readonly output_end: string | null;
 }
 
-export function processIdOf(sequence: number): string {
-  return `proc_${sequence}`;
+/** What a process of a workspace is used as: its id begins with that, and each kind is numbered on its own. */
+export type ProcessKind = "proc" | "sh" | "svc";
+
+export function processIdOf(kind: ProcessKind, sequence: number): string {
+  return `${kind}_${sequence}`;
 }
 
-/** Undefined for what is no process of a workspace. */
-export function sequenceOf(processId: string): number | undefined {
-  const digits = /^proc_([1-9]\d{0,14})$/.exec(processId)?.[1];
-  return digits === undefined ? undefined : Number(digits);
+/** Undefined for what is no process of that kind. */
+export function sequenceOf(kind: ProcessKind, processId: string): number | undefined {
+  const [, found, digits] = /^([a-z]+)_([1-9]\d{0,14})$/.exec(processId) ?? [];
+  return found === kind ? Number(digits) : undefined;
 }
 
 export function newRecord(sequence: number, requestId: string | undefined, process: ProcessSpec): CommandRecord {
@@ -92,27 +95,36 @@ export async function untilWritten(write: () => Promise<void>, signal: AbortSign
  * Undefined when there is none. One that cannot be read, or that a newer version wrote, comes as one that is lost and says
  * why; it is not to be written.
  */
-export async function readCommand(directory: string, sequence: number): Promise<CommandRecord | undefined> {
+export async function readCommand(
+  kind: ProcessKind,
+  directory: string,
+  sequence: number,
+): Promise<CommandRecord | undefined> {
   const path = join(directory, NAME);
   try {
     const record = await readRecord<CommandRecord>(path);
     if (record === undefined) return undefined;
     const newer = record?.schema_version > SCHEMA_VERSION;
-    if (newer) return await unreadable(directory, sequence, "A newer version of pyro wrote its record.");
-    if (isRecordOf(sequence, record)) return record;
-    return await unreadable(directory, sequence, "Its record is damaged.");
+    if (newer) return await unreadable(kind, directory, sequence, "A newer version of pyro wrote its record.");
+    if (isRecordOf(kind, sequence, record)) return record;
+    return await unreadable(kind, directory, sequence, "Its record is damaged.");
   } catch (error) {
     const why = error instanceof SyntaxError ? "is damaged" : `cannot be read: ${(error as Error).message}`;
-    return await unreadable(directory, sequence, `Its record ${why}.`);
+    return await unreadable(kind, directory, sequence, `Its record ${why}.`);
   }
 }
 
 /** What there is of a command whose record does not help. */
-export async function unreadable(directory: string, sequence: number, message: string): Promise<CommandRecord> {
+export async function unreadable(
+  kind: ProcessKind,
+  directory: string,
+  sequence: number,
+  message: string,
+): Promise<CommandRecord> {
   const found = await stat(directory).catch(() => undefined);
   const at = (found?.mtime ?? new Date(0)).toISOString();
   const lost = { code: "HOST_IO_FAILED", message: `${message} (${basename(directory)}/${NAME})`, at } as const;
-  return { ...unknownRecord(sequence), stage: "lost", begun_at: at, lost };
+  return { ...unknownRecord(kind, sequence), stage: "lost", begun_at: at, lost };
 }
 
 /** How a command that is over has ended. Errors: why that is not known. */
@@ -122,9 +134,9 @@ export function knownEnd({ end, lost }: CommandRecord): ProcessEnd {
 }
 
 /** Of a command of which only the number is known. */
-export function unknownRecord(sequence: number): CommandRecord {
+export function unknownRecord(kind: ProcessKind, sequence: number): CommandRecord {
   return newRecord(sequence, undefined, {
-    processId: processIdOf(sequence),
+    processId: processIdOf(kind, sequence),
     argv: [],
     env: {},
     cwd: WORKSPACE_PATH,
@@ -136,7 +148,7 @@ export function unknownRecord(sequence: number): CommandRecord {
 }
 
 /** With all that showing it and taking it up need: files may hold anything. */
-function isRecordOf(sequence: number, record: CommandRecord): boolean {
+function isRecordOf(kind: ProcessKind, sequence: number, record: CommandRecord): boolean {
   const { process, end, lost } = record;
   return (
     record.schema_version === SCHEMA_VERSION &&
@@ -147,17 +159,16 @@ function isRecordOf(sequence: number, record: CommandRecord): boolean {
     (record.started_at === null || isDate(record.started_at)) &&
     Number.isSafeInteger(record.written_bytes) &&
     (record.output_end === null || /^\d{1,16}$/.test(record.output_end)) &&
-    isSpecOf(sequence, process) &&
+    isSpecOf(kind, sequence, process) &&
     (record.stage === "ready" ||
       (record.stage === "ended" && Number.isInteger(end?.exitCode) && isDate(end?.endedAt)) ||
       (record.stage === "lost" && typeof lost?.message === "string" && isDate(lost.at)))
   );
 }
 
-function isSpecOf(sequence: number, spec: ProcessSpec | undefined): boolean {
+function isSpecOf(kind: ProcessKind, sequence: number, spec: ProcessSpec | undefined): boolean {
   return (
-    typeof spec?.processId === "string" &&
-    spec.processId.replace(/^[a-z]+_/, "") === String(sequence) &&
+    spec?.processId === processIdOf(kind, sequence) &&
     Array.isArray(spec.argv) &&
     spec.argv.every((text) => typeof text === "string") &&
     typeof spec.env === "object" &&

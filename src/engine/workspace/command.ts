@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { orAborted } from "../../abort/or-aborted.ts";
 import { PyroError } from "../../errors/error.ts";
 import type { EventOf } from "../../operations/table.ts";
-import { HostProcess, type ProcessEnd, StartRefused } from "../process.ts";
+import { HostProcess, type ProcessEnd, type SignalOptions, StartRefused } from "../process.ts";
 import { within } from "../process-spec.ts";
 import type { ProcessFacts } from "../result.ts";
 import { Spool } from "../spool.ts";
@@ -46,8 +46,9 @@ export class Command {
   readonly finished: Promise<void>;
   /** Resolves when nothing more is done for it: its record is written, the guest has forgotten it. */
   readonly settled: Promise<void>;
+  /** Where its record and its output are. */
+  readonly directory: string;
   readonly #host: CommandHost;
-  readonly #directory: string;
   readonly #events: CommandEvents;
   readonly #listeners = new Set<(event: Progress) => void>();
   readonly #input: CommandInput;
@@ -80,7 +81,7 @@ export class Command {
     start: (command: Command) => Promise<HostProcess | undefined>,
   ) {
     this.#host = host;
-    this.#directory = directory;
+    this.directory = directory;
     this.#record = record;
     this.#events = events;
     this.#adopted = origin === "adopted";
@@ -115,7 +116,7 @@ export class Command {
   /** One that is over, as it is on disk: known once `started` has resolved. */
   static past(host: CommandHost, directory: string, sequence: number, found: Promise<CommandRecord>): Command {
     const nobody: CommandEvents = { dropped: () => {}, over: () => {}, recorded: () => {} };
-    const record = unknownRecord(sequence);
+    const record = unknownRecord(host.processKind, sequence);
     return new Command(host, directory, record, nobody, "past", (command) => command.#find(found));
   }
 
@@ -186,11 +187,11 @@ export class Command {
   }
 
   /** False when it had ended already. KILL ends its whole tree. Errors: GUEST_UNRESPONSIVE, INVALID_INPUT. */
-  async signal(number: number): Promise<boolean> {
+  async signal(number: number, options: SignalOptions = {}): Promise<boolean> {
     const process = await this.started;
     if (process === undefined || this.over) return false;
     try {
-      return await process.signal(number);
+      return await process.signal(number, options);
     } catch (error) {
       if (this.over) return false;
       throw error;
@@ -216,7 +217,7 @@ export class Command {
 
   /** Stops copying and lets go of its files: it runs on in the guest, for another daemon to take up. */
   async release(): Promise<void> {
-    await this.#close(stopping(this.#host.workspaceId, this.#ready ? this.processId : undefined));
+    await this.#close(stopping(this.#host, this.#ready ? this.processId : undefined));
   }
 
   /** Its workspace is deleted: resolves when nothing writes into its directory any more. */
@@ -247,7 +248,7 @@ export class Command {
 
   async #begin(): Promise<HostProcess> {
     const signal = this.#cancelling.signal;
-    await mkdir(this.#directory, { mode: 0o700 });
+    await mkdir(this.directory, { mode: 0o700 });
     this.#made = true;
     signal.throwIfAborted();
     await this.#enter();
@@ -258,9 +259,9 @@ export class Command {
       process: within(entered.env, this.#record.process),
     };
     signal.throwIfAborted();
-    await writeCommand(this.#directory, record);
+    await writeCommand(this.directory, record);
     this.#record = record;
-    this.#spool = await Spool.open(this.#directory);
+    this.#spool = await Spool.open(this.directory);
     signal.throwIfAborted();
     this.#ready = true;
     return await this.#start();
@@ -268,7 +269,7 @@ export class Command {
 
   async #takeUp(machineId: string | undefined): Promise<HostProcess> {
     this.#ready = true;
-    this.#spool = await Spool.open(this.#directory);
+    this.#spool = await Spool.open(this.directory);
     if (this.#record.machine_id !== machineId) throw gone();
     await this.#enter();
     // It may have ended in the meantime, and what is there now be another.
@@ -282,8 +283,8 @@ export class Command {
     const { output_end: end } = this.#record;
     try {
       // Opening makes what is missing, and it may just have been deleted.
-      await access(this.#directory);
-      this.#spool = end === null ? await Spool.open(this.#directory) : await Spool.stored(this.#directory, BigInt(end));
+      await access(this.directory);
+      this.#spool = end === null ? await Spool.open(this.directory) : await Spool.stored(this.directory, BigInt(end));
       await this.#spool.finish();
     } catch (cause) {
       throw new PyroError("HOST_IO_FAILED", `The output of ${this.processId} cannot be read.`, { cause });
@@ -380,7 +381,7 @@ export class Command {
   async #settle(): Promise<void> {
     try {
       if (!this.#ready) {
-        if (this.#made) await rm(this.#directory, { recursive: true, force: true }).catch(() => {});
+        if (this.#made) await rm(this.directory, { recursive: true, force: true }).catch(() => {});
       } else if (this.over && !this.#past) {
         const { lost } = this.#record;
         // The guest may know nothing of its end, or the host have no room for what it prints.
@@ -405,14 +406,14 @@ export class Command {
 
   /** One write after the other, each of the record as it stands by then. */
   async #save(): Promise<void> {
-    const saved = this.#saving.catch(() => {}).then(() => writeCommand(this.#directory, this.#record));
+    const saved = this.#saving.catch(() => {}).then(() => writeCommand(this.directory, this.#record));
     this.#saving = saved;
     await saved;
   }
 
-  /** Others have written: a client that comes back to another daemon is told right. */
+  /** Others have written: a client that comes back to another daemon is told right. A shell has no other client. */
   async #noteInput(written: number): Promise<void> {
     this.#record = { ...this.#record, written_bytes: written };
-    if (!this.over) await this.#save().catch(() => {});
+    if (!this.over && this.#host.processKind !== "sh") await this.#save().catch(() => {});
   }
 }

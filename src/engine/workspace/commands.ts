@@ -3,28 +3,25 @@
 import { orAborted } from "../../abort/or-aborted.ts";
 import { PyroError } from "../../errors/error.ts";
 import type { GuestClient } from "../../guest/client.ts";
-import type { OutputOf, ParsedInputOf } from "../../operations/table.ts";
-import { specOf } from "../process-spec.ts";
+import type { OutputOf } from "../../operations/table.ts";
+import { type AskedProcess, specOf } from "../process-spec.ts";
 import { DEFAULT_RESULT_BYTES, factsOf, type ProcessFacts, parseCursor, withOutput, withoutOutput } from "../result.ts";
 import { Command, type CommandEvents } from "./command.ts";
 import { sweep } from "./command-end.ts";
 import { CommandHistory } from "./command-history.ts";
 import type { CommandHost } from "./command-host.ts";
+import { type Entry, nextCursor, parseSequence, shortened, sizeOf } from "./command-pages.ts";
 import { type CommandRecord, newRecord, processIdOf, sequenceOf } from "./command-record.ts";
 
 /** Most that the entries of one answer take as JSON, bytes: it is one frame. */
 const ANSWER_BYTES = 900_000;
-/** Most of a command's words in a log that would be too long with all of them, bytes. */
-const WORDS_BYTES = 64 << 10;
 /** How much longer than asked a read may take: an exit follows its output within this, ms. */
 const READ_GRACE_MS = 500;
-
-type Entry = OutputOf<"workspace.logs">["entries"][number];
 
 export interface CommandRequest {
   /** The caller's name for this call: the same again begins nothing. */
   readonly requestId?: string | undefined;
-  readonly input: ParsedInputOf<"workspace.exec">;
+  readonly input: AskedProcess;
   readonly terminal?: { readonly columns: number; readonly rows: number } | undefined;
   readonly stdinClosed: boolean;
   /** The caller was told of its output: it is there, or lost, and never begun anew. */
@@ -64,7 +61,7 @@ export class Commands {
 
   /** Reads what is on disk; `adopt` is to follow. What is damaged there is no error. */
   static async open(host: CommandHost): Promise<Commands> {
-    const { history, unfinished } = await CommandHistory.open(host.commandsDirectory);
+    const { history, unfinished } = await CommandHistory.open(host.processKind, host.commandsDirectory);
     const sequence = history.ended.reduce((most, one) => Math.max(most, one), 0);
     let latest: Command | undefined;
     if (sequence > 0) {
@@ -78,18 +75,21 @@ export class Commands {
   /**
    * Takes up what an earlier daemon left running. `machineId`: of the microVM that runs, see Entered; those of another, or
    * of none, are lost. Called once, before anything else. Resolves when all of them are known; a guest that is slow to
-   * answer is not waited for.
+   * answer is not waited for. What is returned are those that it took up.
    */
-  async adopt(machineId: string | undefined): Promise<void> {
+  async adopt(machineId: string | undefined): Promise<readonly Command[]> {
+    const adopted: Command[] = [];
     const lost: Promise<void>[] = [];
     for (const record of this.#unfinished) {
       const directory = this.#history.directoryOf(record.sequence);
       const command = Command.adopt(this.#host, directory, record, this.#events, machineId);
       this.#add(command);
+      adopted.push(command);
       if (record.machine_id !== machineId) lost.push(command.finished);
     }
     this.#unfinished = [];
     await Promise.all(lost);
+    return adopted;
   }
 
   /**
@@ -98,7 +98,7 @@ export class Commands {
    */
   async sweep(guest: GuestClient, signal: AbortSignal): Promise<void> {
     const highest = this.#highest;
-    await sweep(guest, sequenceOf, (sequence) => sequence <= highest && !this.#live.has(sequence), signal);
+    await sweep(this.#host.processKind, guest, (sequence) => sequence <= highest && !this.#live.has(sequence), signal);
   }
 
   /**
@@ -113,7 +113,7 @@ export class Commands {
     if (request.mustExist) throw new PyroError("MICROVM_LOST", "The command is not there any more.");
     const sequence = this.#highest + 1;
     const { input, terminal, stdinClosed } = request;
-    const spec = specOf(processIdOf(sequence), input, { terminal, stdinClosed });
+    const spec = specOf(processIdOf(this.#host.processKind, sequence), input, { terminal, stdinClosed });
     this.#highest = sequence;
     const directory = this.#history.directoryOf(sequence);
     const command = Command.begin(this.#host, directory, newRecord(sequence, requestId, spec), this.#events);
@@ -123,13 +123,16 @@ export class Commands {
 
   /** Errors: PROCESS_NOT_FOUND. */
   async get(processId: string): Promise<Command> {
-    const sequence = sequenceOf(processId);
-    const live = sequence === undefined ? undefined : this.#live.get(sequence);
-    if (live !== undefined) return live;
-    if (sequence === undefined || !this.#history.has(sequence)) {
-      throw new PyroError("PROCESS_NOT_FOUND", `There is no process ${processId} in ${this.#host.workspaceId}.`);
-    }
-    return await this.#past(sequence);
+    const found = await this.find(processId);
+    if (found !== undefined) return found;
+    throw new PyroError("PROCESS_NOT_FOUND", `There is no process ${processId} in ${this.#host.workspaceId}.`);
+  }
+
+  /** Undefined for one that there is not. */
+  async find(processId: string): Promise<Command | undefined> {
+    const sequence = sequenceOf(this.#host.processKind, processId);
+    if (sequence === undefined) return undefined;
+    return this.#live.get(sequence) ?? (this.#history.has(sequence) ? await this.#past(sequence) : undefined);
   }
 
   /** How many there were, those that run included. */
@@ -387,31 +390,4 @@ export class Commands {
 function silence(command: Command): void {
   command.started.catch(() => {});
   command.ended.catch(() => {});
-}
-
-function nextCursor(behind: readonly number[], taken: number): string | null {
-  const last = behind[taken - 1];
-  return last === undefined || taken === behind.length ? null : String(last);
-}
-
-function parseSequence(cursor: string | undefined): number {
-  if (cursor === undefined) return 0;
-  if (!/^\d{1,15}$/.test(cursor)) throw new PyroError("CURSOR_INVALID", `${cursor} is not a cursor.`);
-  return Number(cursor);
-}
-
-function sizeOf(entry: Entry): number {
-  return Buffer.byteLength(JSON.stringify(entry));
-}
-
-/** As many of the words as there is room for. */
-export function shortened(words: readonly string[]): string[] {
-  const kept: string[] = [];
-  let left = WORDS_BYTES;
-  for (const word of words) {
-    left -= Buffer.byteLength(JSON.stringify(word));
-    if (left < 0) return [...kept, "..."];
-    kept.push(word);
-  }
-  return kept;
 }

@@ -14,6 +14,8 @@ export interface Live {
   readonly lastCommand: Description["last_command"];
   readonly serviceCount: number;
   readonly runningServiceCount: number;
+  readonly shellCount: number;
+  readonly runningShellCount: number;
 }
 
 export async function describeRecord(record: StoredWorkspace, directory: string, live: Live): Promise<Description> {
@@ -43,6 +45,8 @@ export async function describeRecord(record: StoredWorkspace, directory: string,
     expires_at: record.state === "started" ? (live.expiresAt?.toISOString() ?? null) : null,
     command_count: live.commandCount,
     last_command: live.lastCommand,
+    shell_count: live.shellCount,
+    running_shell_count: live.runningShellCount,
     service_count: live.serviceCount,
     running_service_count: live.runningServiceCount,
     snapshot_count: 0,

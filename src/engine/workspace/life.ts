@@ -245,6 +245,8 @@ export class Life {
       this.#vm = undefined;
       this.idleness.unwatch();
       const last_activity_at = this.idleness.lastActivity.toISOString();
+      // Before it is shut down: what ends with it did not end by itself.
+      await this.#onEnded("The workspace was stopped.");
       this.#stopping = vm;
       this.#onIdle();
       try {
@@ -253,7 +255,6 @@ export class Life {
         this.#stopping = undefined;
       }
       if (this.#deleted.aborted) return;
-      await this.#onEnded("The workspace was stopped.");
       // So it is, whether or not the host has room to say so.
       this.#ledger.note({ state: "stopped", stop_reason: "idle", machine_id: null, last_activity_at });
       await this.#ledger.save({}, { durable: true });

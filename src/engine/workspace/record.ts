@@ -58,6 +58,7 @@ export const layoutOf = (directory: string) =>
     baseline: join(directory, "baseline.ext4"),
     commands: join(directory, "commands"),
     services: join(directory, "services"),
+    shells: join(directory, "shells"),
   }) as const;
 
 /** A directory of a workspace as it was found: a record, or why there is none that this version can use. */

@@ -1,7 +1,7 @@
 // From what is known of a service and of its process to what the rows tell of it.
 import type { OutputOf } from "../../operations/table.ts";
 import type { Command } from "./command.ts";
-import { shortened } from "./commands.ts";
+import { shortened } from "./command-pages.ts";
 import type { StoredService } from "./service-record.ts";
 
 type Description = OutputOf<"service.status">;

@@ -43,16 +43,6 @@ export function newService(
   };
 }
 
-export function serviceProcessIdOf(sequence: number): string {
-  return `svc_${sequence}`;
-}
-
-/** Undefined for what is no process of a service. */
-export function serviceSequenceOf(processId: string): number | undefined {
-  const digits = /^svc_([1-9]\d{0,14})$/.exec(processId)?.[1];
-  return digits === undefined ? undefined : Number(digits);
-}
-
 export function serviceDirectoryName(sequence: number, name: string): string {
   return `${String(sequence).padStart(DIGITS, "0")}-${name}`;
 }

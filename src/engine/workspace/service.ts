@@ -75,6 +75,7 @@ export class Service {
     this.#origin = origin;
     const own: CommandHost = {
       workspaceId: host.workspaceId,
+      processKind: "svc",
       commandsDirectory: host.commandsDirectory,
       enter: (signal, progress) => this.#enter(signal, progress),
     };

@@ -10,7 +10,7 @@ import type { OutputOf, ParsedInputOf } from "../../operations/table.ts";
 import { specOf } from "../process-spec.ts";
 import { sweep } from "./command-end.ts";
 import type { CommandHost } from "./command-host.ts";
-import { type CommandRecord, readCommand } from "./command-record.ts";
+import { type CommandRecord, processIdOf, readCommand } from "./command-record.ts";
 import { probeOf } from "./readiness.ts";
 import { Service, type ServiceEvents } from "./service.ts";
 import {
@@ -19,8 +19,6 @@ import {
   readService,
   type StoredService,
   serviceDirectoryName,
-  serviceProcessIdOf,
-  serviceSequenceOf,
 } from "./service-record.ts";
 
 /** Most that the services of one answer take as JSON, bytes: it is one frame. */
@@ -102,7 +100,7 @@ export class Services {
     const highest = this.#highest;
     const living = (sequence: number) =>
       [...this.#services.values()].some((one) => one.sequence === sequence && !one.over);
-    await sweep(guest, serviceSequenceOf, (sequence) => sequence <= highest && !living(sequence), signal);
+    await sweep("svc", guest, (sequence) => sequence <= highest && !living(sequence), signal);
   }
 
   /**
@@ -118,7 +116,7 @@ export class Services {
     const probe = probeOf(input);
     const sequence = this.#highest + 1;
     const asked = { command, cwd, env, tty: false, no_stdin: true };
-    const spec = specOf(serviceProcessIdOf(sequence), asked, { terminal: undefined, stdinClosed: true });
+    const spec = specOf(processIdOf("svc", sequence), asked, { terminal: undefined, stdinClosed: true });
     if (before !== undefined && !before.over) {
       throw new PyroError("SERVICE_EXISTS", `The service ${name} is ${before.state} in ${this.#host.workspaceId}.`);
     }
@@ -232,7 +230,7 @@ export class Services {
 
 /** Undefined for what never began. */
 async function readFound(directory: string, sequence: number, name: string): Promise<Found | undefined> {
-  const process = await readCommand(directory, sequence);
+  const process = await readCommand("svc", directory, sequence);
   if (process === undefined) return undefined;
   return { directory, record: await readService(directory, name), process };
 }

@@ -26,12 +26,14 @@ import {
 } from "./record.ts";
 import { destinationOf, fixBaseline, type Sent, send, type Upload } from "./seeding.ts";
 import { type ServiceHost, Services } from "./services.ts";
+import { type ShellHost, Shells } from "./shells.ts";
 
 /** How long a daemon that stops waits for a deletion, ms. */
 const DELETE_MS = 6000;
 
 export class Workspace implements CommandHost, ServiceHost, DiskUser {
   readonly workspaceId: string;
+  readonly processKind = "proc";
   readonly commandsDirectory: string;
   readonly servicesDirectory: string;
   readonly #context: WorkspaceContext;
@@ -41,6 +43,7 @@ export class Workspace implements CommandHost, ServiceHost, DiskUser {
   /** Undefined for a record that this version cannot use. */
   #commands: Commands | undefined;
   #services: Services | undefined;
+  #shells: Shells | undefined;
   #deletion: Promise<void> | undefined;
   #releaseImage = () => {};
   /** MicroVMs that run for it, of a record that this version cannot use. */
@@ -52,8 +55,9 @@ export class Workspace implements CommandHost, ServiceHost, DiskUser {
     this.workspaceId = record.workspace_id;
     this.commandsDirectory = layoutOf(directory).commands;
     this.servicesDirectory = layoutOf(directory).services;
-    const lose = async (why: string) =>
-      void (await Promise.all([this.#commands?.lose(why), this.#services?.lose(why)]));
+    const lose = async (why: string) => {
+      await Promise.all([this.#commands?.lose(why), this.#shells?.lose(why), this.#services?.lose(why)]);
+    };
     const onIdle = () => this.#services?.noteWorkspaceStop("workspace_idle");
     this.#life = new Life(context, this.#ledger, this.#deleting.signal, lose, onIdle);
   }
@@ -67,6 +71,8 @@ export class Workspace implements CommandHost, ServiceHost, DiskUser {
       workspace.#commands = await Commands.open(workspace);
       await workspace.#commands.adopt(undefined);
       workspace.#services = await Services.open(workspace);
+      workspace.#shells = await Shells.open(workspace.#shellHost);
+      await workspace.#shells.adopt(undefined);
       return workspace;
     } catch (error) {
       // Its id would be taken by nobody.
@@ -154,6 +160,12 @@ export class Workspace implements CommandHost, ServiceHost, DiskUser {
   /** Somebody uses it until what is returned is called. */
   use(): () => void {
     return this.#life.idleness.use();
+  }
+
+  /** Errors: WORKSPACE_FAILED for one whose record cannot be used. */
+  get shells(): Shells {
+    if (this.#shells === undefined) throw failedError(this.#ledger.record);
+    return this.#shells;
   }
 
   /**
@@ -259,8 +271,7 @@ export class Workspace implements CommandHost, ServiceHost, DiskUser {
     if (this.#commands === undefined) return;
     // What is half gone would be there again.
     if (this.isDeleted) return await orAborted(this.delete(), AbortSignal.timeout(DELETE_MS)).catch(() => {});
-    await this.#commands.release();
-    await this.#services?.release();
+    await Promise.all([this.#commands.release(), this.#shells?.release(), this.#services?.release()]);
     await this.#life.release();
     const last_activity_at = this.#life.idleness.lastActivity.toISOString();
     // One that is being created is nobody's yet: the next daemon removes what there is of it.
@@ -278,6 +289,8 @@ export class Workspace implements CommandHost, ServiceHost, DiskUser {
       lastCommand: commands?.last ?? null,
       serviceCount: this.#services?.count ?? 0,
       runningServiceCount: this.#services?.running ?? 0,
+      shellCount: this.#shells?.count ?? 0,
+      runningShellCount: this.#shells?.running ?? 0,
     });
   }
 
@@ -303,7 +316,7 @@ export class Workspace implements CommandHost, ServiceHost, DiskUser {
   async #delete(): Promise<void> {
     const gone = new PyroError("WORKSPACE_NOT_FOUND", `The workspace ${this.workspaceId} was deleted.`);
     this.#deleting.abort(gone);
-    await Promise.all([this.#commands?.abandon(gone), this.#services?.abandon(gone)]);
+    await Promise.all([this.#commands?.abandon(gone), this.#shells?.abandon(gone), this.#services?.abandon(gone)]);
     await this.#life.inTurn(async () => {
       await this.#life.kill();
       for (const vmId of this.#strangers) {
@@ -322,14 +335,16 @@ export class Workspace implements CommandHost, ServiceHost, DiskUser {
       await this.#become({ state: "failed", failure });
     }
     const commands = await Commands.open(this);
+    const shells = await Shells.open(this.#shellHost);
     this.#commands = commands;
+    this.#shells = shells;
     const services = await Services.open(this);
     this.#services = services;
     const machine = state === "started" && machineId !== null ? await this.#machineOf(machineId, known) : undefined;
     if (machine === undefined) {
       if (state === "started") await this.#become({ state: "stopped", stop_reason: "lost", machine_id: null });
-      await services.adopt(undefined);
-      return await commands.adopt(undefined);
+      await Promise.all([commands.adopt(undefined), shells.adopt(undefined), services.adopt(undefined)]);
+      return;
     }
     known.delete(machine.vmId);
     const vm = MicroVm.adopt(machine);
@@ -338,10 +353,19 @@ export class Workspace implements CommandHost, ServiceHost, DiskUser {
       vm.guest.hold(new PyroError("HOST_DISK_FULL", "The host had no room for what the guest wrote."));
     }
     this.#life.takeUp(vm);
-    await commands.adopt(machine.vmId);
-    await services.adopt(machine.vmId);
+    await Promise.all([commands.adopt(machine.vmId), shells.adopt(machine.vmId), services.adopt(machine.vmId)]);
     // What it does not come to now is done when the next daemon takes the microVM up.
-    for (const kept of [commands, services]) kept.sweep(vm.guest, this.#deleting.signal).catch(() => {});
+    for (const kept of [commands, shells, services]) kept.sweep(vm.guest, this.#deleting.signal).catch(() => {});
+  }
+
+  get #shellHost(): ShellHost {
+    return {
+      workspaceId: this.workspaceId,
+      processKind: "sh",
+      commandsDirectory: layoutOf(this.#ledger.directory).shells,
+      enter: (signal, progress) => this.enter(signal, progress),
+      use: () => this.#life.idleness.use(),
+    };
   }
 
   /** That it is so does not wait for the host to have room for it: the next daemon finds the same. */

@@ -104,6 +104,8 @@ export function workspace(change: Partial<OutputOf<"workspace.status">> = {}): O
     expires_at: "2026-01-01T01:00:00Z",
     command_count: 0,
     last_command: null,
+    shell_count: 0,
+    running_shell_count: 0,
     service_count: 0,
     running_service_count: 0,
     snapshot_count: 0,

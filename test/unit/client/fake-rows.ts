@@ -87,6 +87,8 @@ export function workspaceRecord(workspaceId: string, change: Json = {}): Json {
     expires_at: null,
     command_count: 0,
     last_command: null,
+    shell_count: 0,
+    running_shell_count: 0,
     service_count: 0,
     running_service_count: 0,
     snapshot_count: 0,

@@ -2,6 +2,7 @@
 // GuestClient does; as there, starting twice under one id starts once.
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Entered } from "../../../../src/engine/workspace/command-host.ts";
+import type { ProcessKind } from "../../../../src/engine/workspace/command-record.ts";
 import type { ServiceHost } from "../../../../src/engine/workspace/services.ts";
 import { PyroError } from "../../../../src/errors/error.ts";
 import type { GuestClient } from "../../../../src/guest/client.ts";
@@ -15,6 +16,9 @@ export class FakeProcess {
   readonly wholeTree: boolean;
   readonly chunks: { cursor: bigint; stream: number; data: Buffer }[] = [];
   readonly signals: { signal: number; wholeTree: boolean }[] = [];
+  /** Of the last signal: whether it was for what has the terminal, and after which time the tree is to be ended. */
+  last: { foreground: boolean; endTreeMs: number } | undefined;
+  readonly sizes: { columns: number; rows: number }[] = [];
   stdin = Buffer.alloc(0);
   reads = true;
   eof = false;
@@ -190,11 +194,14 @@ export class FakeGuest {
         process.eof ||= request.eof === true;
         return { inputOffset: BigInt(process.stdin.length), closed: false };
       },
-      signalProcess: async (request: { processId: string; signal: number; wholeTree: boolean }) => {
+      signalProcess: async (request: SignalRequest) => {
         const process = this.process(request.processId);
         if (process.exited) return { delivered: false };
         process.signals.push({ signal: request.signal, wholeTree: request.wholeTree });
+        const endTreeMs = Number(request.endTreeAfterMilliseconds ?? 0n);
+        process.last = { foreground: request.foreground === true, endTreeMs };
         if (request.wholeTree) process.exit(137, 9);
+        if (endTreeMs > 0) process.exit(128 + request.signal, request.signal);
         return { delivered: true };
       },
       stopProcess: async ({ processId, graceMilliseconds }: { processId: string; graceMilliseconds: bigint }) => {
@@ -208,6 +215,12 @@ export class FakeGuest {
         this.probes.push(probe);
         const reason = await this.onProbe(probe);
         return { ready: reason === undefined, reason: reason ?? "" };
+      },
+      resizeProcess: async (request: { processId: string; size: { columns: number; rows: number } }) => {
+        const process = this.process(request.processId);
+        if (process.exited) throw new ConnectError("the process has exited", Code.FailedPrecondition);
+        process.sizes.push({ columns: request.size.columns, rows: request.size.rows });
+        return {};
       },
       listProcesses: async () => ({
         processes: [...this.processes].map(([processId, process]) => ({ processId, ...process.state })),
@@ -255,6 +268,14 @@ export interface Probe {
   readonly value: unknown;
 }
 
+interface SignalRequest {
+  readonly processId: string;
+  readonly signal: number;
+  readonly wholeTree: boolean;
+  readonly foreground?: boolean;
+  readonly endTreeAfterMilliseconds?: bigint;
+}
+
 interface StartRequest {
   readonly processId: string;
   readonly argv: Uint8Array[];
@@ -266,6 +287,7 @@ interface StartRequest {
 /** A workspace of which only the commands are there, or only the services. */
 export class FakeHost implements ServiceHost {
   readonly workspaceId = "ws_aaaaaaaaaa";
+  readonly processKind: ProcessKind;
   readonly commandsDirectory: string;
   readonly servicesDirectory: string;
   guest: FakeGuest;
@@ -274,13 +296,18 @@ export class FakeHost implements ServiceHost {
   left = 0;
   onEnter: (signal: AbortSignal) => Promise<void> = async () => {};
 
-  constructor(commandsDirectory: string, guest: FakeGuest) {
+  /** How often it was used, beside being entered. */
+  uses = 0;
+
+  constructor(commandsDirectory: string, guest: FakeGuest, processKind: ProcessKind = "proc") {
+    this.processKind = processKind;
     this.commandsDirectory = commandsDirectory;
     this.servicesDirectory = commandsDirectory;
     this.guest = guest;
   }
 
   use(): () => void {
+    this.uses++;
     return () => {};
   }
 
