@@ -1,4 +1,5 @@
 // A workspace as a person holds it: the same calls as Pyro's, with its id filled in, and what is deleted with it.
+import { fileCalls, patchCalls, type WorkspaceFiles, type WorkspacePatches } from "./files.ts";
 import type { Process } from "./process.ts";
 import type { Pyro } from "./pyro.ts";
 import type {
@@ -55,6 +56,8 @@ export class Workspace implements AsyncDisposable {
   /** What was known of it when it was made; undefined for a handle on one that there was. */
   readonly created: WorkspaceRecord | undefined;
   readonly process: WorkspaceProcesses;
+  readonly file: WorkspaceFiles;
+  readonly patch: WorkspacePatches;
   readonly #pyro: Pyro;
   #atDispose: (() => Promise<void>) | undefined;
 
@@ -64,6 +67,8 @@ export class Workspace implements AsyncDisposable {
     this.workspaceId = workspaceId;
     this.created = created;
     this.#atDispose = atDispose;
+    this.file = fileCalls(pyro, workspaceId);
+    this.patch = patchCalls(pyro, workspaceId);
     this.process = {
       list: (input, options) => pyro.listProcesses({ ...input, workspaceId }, options),
       read: (processId, input, options) => pyro.readProcess({ ...input, workspaceId, processId }, options),

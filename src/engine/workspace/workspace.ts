@@ -14,6 +14,7 @@ import type { Progress } from "../templates.ts";
 import type { CommandHost, Entered } from "./command-host.ts";
 import { Commands } from "./commands.ts";
 import { describeRecord, unreadableRecord } from "./description.ts";
+import { Files } from "./files.ts";
 import { Ledger } from "./ledger.ts";
 import { failedError, Life, sizesOf, type WorkspaceContext } from "./life.ts";
 import {
@@ -32,6 +33,7 @@ const DELETE_MS = 6000;
 export class Workspace implements CommandHost, DiskUser {
   readonly workspaceId: string;
   readonly commandsDirectory: string;
+  readonly files: Files = new Files(this);
   readonly #context: WorkspaceContext;
   readonly #ledger: Ledger;
   readonly #life: Life;
