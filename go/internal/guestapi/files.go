@@ -9,6 +9,7 @@ import (
 
 	guestv1 "pyro.dev/pyro/go/gen/pyro/guest/v1"
 	"pyro.dev/pyro/go/internal/files"
+	"pyro.dev/pyro/go/internal/patch"
 )
 
 // ListFiles tells what is in the workspace.
@@ -75,6 +76,30 @@ func (s *Server) EditFile(ctx context.Context, request *connect.Request[guestv1.
 	return connect.NewResponse(&guestv1.EditFileResponse{
 		File: wireFile(edited.Info), Replaced: edited.Replaced, Lines: edited.Lines,
 	}), nil
+}
+
+// ApplyPatch changes files as a patch says.
+func (s *Server) ApplyPatch(ctx context.Context, request *connect.Request[guestv1.ApplyPatchRequest]) (*connect.Response[guestv1.ApplyPatchResponse], error) {
+	tree, err := s.filesOf()
+	if err != nil {
+		return nil, err
+	}
+	outcomes, err := tree.Patch(ctx, request.Msg.GetRequestId(), request.Msg.GetPatch())
+	if err != nil {
+		return nil, fileRefusal(err)
+	}
+	response := &guestv1.ApplyPatchResponse{}
+	for _, outcome := range outcomes {
+		kind := guestv1.FileType_FILE_TYPE_FILE
+		if outcome.Type == patch.Link {
+			kind = guestv1.FileType_FILE_TYPE_SYMLINK
+		}
+		response.Files = append(response.Files, &guestv1.PatchedFile{
+			Path: []byte(outcome.Path), Status: guestv1.PatchStatus(outcome.Status), Type: kind,
+			OldPath: []byte(outcome.OldPath), Text: outcome.Text,
+		})
+	}
+	return connect.NewResponse(response), nil
 }
 
 // filesOf refuses what is about files where there is no root for them.

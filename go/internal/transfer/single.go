@@ -120,5 +120,5 @@ func (s *Single) Drop() {
 	}
 }
 
-// Sync waits until everything that was written is on the disk.
-func (t *Table) Sync() error { return unix.Syncfs(t.diskFD) }
+// Room refuses where the disk is as good as full: renames need some, and half of them done would be no longer nothing.
+func (t *Table) Room() error { return room(t.diskFD) }
