@@ -55,7 +55,7 @@ func TestPatchesOfGit(t *testing.T) {
 			before, after := madeTree(t, one.before), madeTree(t, one.after)
 			for _, options := range [][]string{{}, {"-M", "-C", "--find-copies-harder"}, {"-U1"}, {"-U10", "-M"}, {"-D"}} {
 				text := gitDiff(t, before, after, options...)
-				taken, err := differ(t, before, text)
+				taken, err := differ(t, before, text, false)
 				if err != nil {
 					t.Fatalf("%v: %v\n%s", options, err, text)
 				}
@@ -64,7 +64,7 @@ func TestPatchesOfGit(t *testing.T) {
 				}
 				// Backwards it is no patch of this tree, unless nothing but additions is said.
 				back := gitDiff(t, after, before, options...)
-				if _, err := differ(t, before, back); err != nil {
+				if _, err := differ(t, before, back, false); err != nil {
 					t.Fatalf("%v backwards: %v\n%s", options, err, back)
 				}
 			}
@@ -82,14 +82,14 @@ func TestPatchesOfDiff(t *testing.T) {
 		files map[string]string
 		want  map[string]string
 	}{
-		"plain names": {"--- f.txt.orig\t2024-01-01 00:00:00.000000000 +0000\n+++ f.txt\t2024-01-02 00:00:00.000000000 +0000\n@@ -1,3 +1,3 @@\n line 1\n-line 2\n+two\n line 3\n", map[string]string{"f.txt": long}, map[string]string{"f.txt": strings.Replace(long, "line 2\n", "two\n", 1)}},
-		"of a directory below": {"--- src/f.txt\n+++ src/f.txt\n@@ -1,3 +1,3 @@\n line 1\n-line 2\n+two\n line 3\n", map[string]string{"src/f.txt": long}, map[string]string{"src/f.txt": strings.Replace(long, "line 2\n", "two\n", 1)}},
-		"with labels": {"--- a/src/f.txt\n+++ b/src/f.txt\n@@ -1,3 +1,3 @@\n line 1\n-line 2\n+two\n line 3\n", map[string]string{"src/f.txt": long}, map[string]string{"src/f.txt": strings.Replace(long, "line 2\n", "two\n", 1)}},
-		"absolute": {"--- /workspace/src/f.txt\n+++ /workspace/src/f.txt\n@@ -1,3 +1,3 @@\n line 1\n-line 2\n+two\n line 3\n", map[string]string{"src/f.txt": long}, map[string]string{"src/f.txt": strings.Replace(long, "line 2\n", "two\n", 1)}},
-		"new": {"--- /dev/null\n+++ b/new.txt\n@@ -0,0 +1,2 @@\n+one\n+two\n", nil, map[string]string{"new.txt": "one\ntwo\n"}},
-		"new without saying so": {"--- old/new.txt\n+++ new/new.txt\n@@ -0,0 +1,2 @@\n+one\n+two\n", nil, map[string]string{"new.txt": "one\ntwo\n"}},
-		"new since 1970": {"--- old/new.txt\t1970-01-01 00:00:00.000000000 +0000\n+++ new/new.txt\t2024-01-02 00:00:00.000000000 +0000\n@@ -0,0 +1 @@\n+one\n", nil, map[string]string{"new.txt": "one\n"}},
-		"gone": {"--- a/old.txt\n+++ /dev/null\n@@ -1,2 +0,0 @@\n-one\n-two\n", map[string]string{"old.txt": "one\ntwo\n"}, map[string]string{}},
+		"plain names":                 {"--- f.txt.orig\t2024-01-01 00:00:00.000000000 +0000\n+++ f.txt\t2024-01-02 00:00:00.000000000 +0000\n@@ -1,3 +1,3 @@\n line 1\n-line 2\n+two\n line 3\n", map[string]string{"f.txt": long}, map[string]string{"f.txt": strings.Replace(long, "line 2\n", "two\n", 1)}},
+		"of a directory below":        {"--- src/f.txt\n+++ src/f.txt\n@@ -1,3 +1,3 @@\n line 1\n-line 2\n+two\n line 3\n", map[string]string{"src/f.txt": long}, map[string]string{"src/f.txt": strings.Replace(long, "line 2\n", "two\n", 1)}},
+		"with labels":                 {"--- a/src/f.txt\n+++ b/src/f.txt\n@@ -1,3 +1,3 @@\n line 1\n-line 2\n+two\n line 3\n", map[string]string{"src/f.txt": long}, map[string]string{"src/f.txt": strings.Replace(long, "line 2\n", "two\n", 1)}},
+		"absolute":                    {"--- /workspace/src/f.txt\n+++ /workspace/src/f.txt\n@@ -1,3 +1,3 @@\n line 1\n-line 2\n+two\n line 3\n", map[string]string{"src/f.txt": long}, map[string]string{"src/f.txt": strings.Replace(long, "line 2\n", "two\n", 1)}},
+		"new":                         {"--- /dev/null\n+++ b/new.txt\n@@ -0,0 +1,2 @@\n+one\n+two\n", nil, map[string]string{"new.txt": "one\ntwo\n"}},
+		"new without saying so":       {"--- old/new.txt\n+++ new/new.txt\n@@ -0,0 +1,2 @@\n+one\n+two\n", nil, map[string]string{"new.txt": "one\ntwo\n"}},
+		"new since 1970":              {"--- old/new.txt\t1970-01-01 00:00:00.000000000 +0000\n+++ new/new.txt\t2024-01-02 00:00:00.000000000 +0000\n@@ -0,0 +1 @@\n+one\n", nil, map[string]string{"new.txt": "one\n"}},
+		"gone":                        {"--- a/old.txt\n+++ /dev/null\n@@ -1,2 +0,0 @@\n-one\n-two\n", map[string]string{"old.txt": "one\ntwo\n"}, map[string]string{}},
 		"several, with words between": {"Only in a: x\ndiff -u a/f b/f\n--- a/f\n+++ b/f\n@@ -1 +1 @@\n-x\n+y\nsome words\n--- a/g\n+++ b/g\n@@ -1 +1 @@\n-x\n+z\n-- \n2.39\n", map[string]string{"f": "x\n", "g": "x\n"}, map[string]string{"f": "y\n", "g": "z\n"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -120,7 +120,7 @@ func TestMovedHunks(t *testing.T) {
 		"at an end": numbered(1, 251),
 		"none left": "",
 	} {
-		if _, err := differ(t, madeTree(t, map[string]string{"f": moved}), text); err != nil {
+		if _, err := differ(t, madeTree(t, map[string]string{"f": moved}), text, false); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -152,7 +152,9 @@ func TestRejectsSayWhatStandsThere(t *testing.T) {
 
 func TestPatchesThatAreRefused(t *testing.T) {
 	hunk := "@@ -1 +1 @@\n-x\n+y\n"
-	git := func(name string) string { return fmt.Sprintf("diff --git a/%s b/%s\n--- a/%s\n+++ b/%s\n%s", name, name, name, name, hunk) }
+	git := func(name string) string {
+		return fmt.Sprintf("diff --git a/%s b/%s\n--- a/%s\n+++ b/%s\n%s", name, name, name, name, hunk)
+	}
 	create := func(name string) string {
 		return fmt.Sprintf("diff --git a/%s b/%s\nnew file mode 100644\n--- /dev/null\n+++ b/%s\n@@ -0,0 +1 @@\n+y\n", name, name, name)
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/bluekeyes/go-gitdiff/gitdiff"
@@ -41,6 +42,19 @@ func patchBinary(path string, content []byte, isNew bool, file *gitdiff.File) ([
 		return nil, problem(Invalid, path, "the binary change of %s does not make what it says it makes", quoted(path))
 	}
 	return made.Bytes(), nil
+}
+
+// checkReverse reads what a binary patch has for its way back. Nobody takes that way, but one that is damaged says that the rest may
+// be too.
+func checkReverse(path string, file *gitdiff.File) error {
+	reverse := file.ReverseBinaryFragment
+	if reverse == nil || reverse.Size > MostContent {
+		return nil
+	}
+	if _, err := io.Copy(io.Discard, reverse.Data()); err != nil {
+		return problem(Invalid, path, "the binary change of %s is damaged: %.200s", quoted(path), err)
+	}
+	return nil
 }
 
 func tooLarge(path string) *Problem {

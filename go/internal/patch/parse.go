@@ -70,6 +70,7 @@ var (
 	oldBegin   = []byte("--- ")
 	newBegin   = []byte("+++ ")
 	hunkBegin  = []byte("@@ -")
+	devNull    = "/dev/null"
 	hunkHeader = regexp.MustCompile(`^@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@`)
 )
 
@@ -218,9 +219,18 @@ func (c *change) describe() error {
 		c.newName = ""
 	}
 	c.maybeNew = !c.git && !c.isDelete && addsOnly(file)
-	nothing := !c.isText && !file.IsBinary && !c.isNew && !c.isDelete && !c.isRename && !c.isCopy && c.newMode == 0
-	if nothing {
+	changesMode := c.oldMode != 0 && c.newMode != 0 && c.oldMode != c.newMode
+	moves := c.isRename || c.isCopy
+	switch {
+	case !c.isText && !file.IsBinary && !c.isNew && !c.isDelete && !moves && !changesMode:
 		return problem(Invalid, "", "line %d of the patch names a file, and nothing is said of it", c.line)
+	case c.oldName == devNull || c.newName == devNull:
+		return problem(Invalid, "", "line %d of the patch begins a file that is new or deleted, and does not say so", c.line)
+	case c.oldName != c.newName && !c.isNew && !c.isDelete && !moves:
+		return problem(Invalid, "", "line %d of the patch has two names for one file, and says nothing of a rename", c.line)
+	}
+	if err := checkReverse(c.name(), file); err != nil {
+		return err
 	}
 	for _, mode := range []uint32{c.oldMode, c.newMode} {
 		if err := checkMode(mode, c.name()); err != nil {
