@@ -255,7 +255,7 @@ test("a patch of git's, by each face, makes what git apply makes", async () => {
   await writeFile(join(tree.path, "run.sh"), "#!/bin/sh\n");
   git("add", "-A");
   git("commit", "-qm", "before");
-  await workspace.push(tree.path, ["--dest", "repository"]);
+  await using workspace = await all.create(["--seed-path", tree.path]);
   await rename(join(tree.path, "src", "moved.txt"), join(tree.path, "renamed.txt"));
   await writeFile(join(tree.path, "changed.txt"), text(numbers.with(50, "fifty").with(150, "a hundred and fifty")));
   await rm(join(tree.path, "gone.txt"));
@@ -264,13 +264,12 @@ test("a patch of git's, by each face, makes what git apply makes", async () => {
   await symlink("run.sh", join(tree.path, "link"));
   await writeFile(join(tree.path, "no-newline"), "none");
   git("add", "-A");
-  // Names of the patch begin at /workspace.
-  const options = ["--binary", "--full-index", "-M", "--src-prefix=a/repository/", "--dst-prefix=b/repository/"];
-  const patch = git("diff", "--cached", ...options);
+  const patch = git("diff", "--cached", "--binary", "--full-index", "-M");
   git("commit", "-qm", "after");
   const tip = git("write-tree").toString();
-  const inGuest = (script: string) => workspace.sh(`cd repository && ${script}`);
+  const inGuest = (script: string) => workspace.sh(script);
   const stateOf = () => inGuest("git add -A && git write-tree");
+  const own = { workspace_id: workspace.id };
   const back = () => inGuest("git reset -q --hard && git clean -qfd && git status --porcelain");
   const summary = { total: 7, added: 2, modified: 3, deleted: 1, renamed: 1, copied: 0, type_changed: 0 };
   const summaryOf = ({ text_patched: _, non_text: __, ...rest }: OutputOf<"workspace.patch_apply">["summary"]) => rest;
@@ -302,12 +301,20 @@ test("a patch of git's, by each face, makes what git apply makes", async () => {
   );
 
   await back();
-  const byModel = await tool("workspace_patch_apply", { patch: patch.toString("base64"), patch_encoding: "base64" });
+  const byModel = await tool("workspace_patch_apply", {
+    ...own,
+    patch: patch.toString("base64"),
+    patch_encoding: "base64",
+  });
   assert.deepEqual(summaryOf(byModel.summary as OutputOf<"workspace.patch_apply">["summary"]), summary);
   assert.equal(await stateOf(), tip);
 
   // Once more it does not fit, and nothing of it is done.
-  const again = await toolFails("workspace_patch_apply", { patch: patch.toString("base64"), patch_encoding: "base64" });
+  const again = await toolFails("workspace_patch_apply", {
+    ...own,
+    patch: patch.toString("base64"),
+    patch_encoding: "base64",
+  });
   assert.equal(again.code, "PATCH_REJECTED");
   assert.equal(await stateOf(), tip);
 });
