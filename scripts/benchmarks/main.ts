@@ -3,6 +3,7 @@
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { cpus, loadavg, totalmem } from "node:os";
 import { others, runs, startUp } from "./commands.ts";
+import { files } from "./files.ts";
 import { idle } from "./idle.ts";
 import { LINK, Machines } from "./machines.ts";
 import { type Row, table } from "./samples.ts";
@@ -62,6 +63,8 @@ try {
   rows.push(await workspaceLists(count, 100));
   say("services: starting and stopping");
   rows.push(...(await services(count)));
+  say("files of a workspace");
+  rows.push(...(await files(count)));
   say(`${many} microVMs side by side, then ${many} workspaces`);
   rows.push(...(await idle(many)));
   rows.push(await manyWorkspaces(many));

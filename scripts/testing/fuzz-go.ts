@@ -48,7 +48,8 @@ export async function fuzzGo(root: string, target: FuzzTarget, seconds: number, 
   });
 }
 
-async function go(root: string, args: readonly string[]): Promise<{ status: number | null; output: string }> {
+/** Runs Go, and gives what it prints. */
+export async function go(root: string, args: readonly string[]): Promise<{ status: number | null; output: string }> {
   const child = spawn("go", args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) {

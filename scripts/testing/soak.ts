@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { Seeded } from "../../test/seed.ts";
 import { type FuzzTarget, fuzzGo, goFuzzTargets } from "./fuzz-go.ts";
 import { runNodeTests } from "./node-tests.ts";
+import { comparePatches } from "./patches.ts";
 import { Scratch } from "./scratch.ts";
 import { Tally } from "./tally.ts";
 
@@ -17,6 +18,8 @@ interface Part {
 
 /** A slice that takes longer hangs, ms. */
 const SLICE_MS = 3 * 3_600_000;
+/** Pairs of released packages whose patches are compared with git's. */
+const PATCH_PAIRS = 200;
 const KILLS_PER_SLICE = { run: 16, pull: 4, workspace: 10 };
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
@@ -64,6 +67,7 @@ const PARTS: readonly Part[] = [
     slice: () =>
       tests(["test/unit/fuzz/guest-link.test.ts", "test/unit/fuzz/host.test.ts"], { PYRO_FUZZ_SECONDS: fuzzSeconds }),
   },
+  { name: "patches", slices: 1, slice: () => comparePatches(root, PATCH_PAIRS, tally) },
   {
     name: "fuzz-go",
     slices: targets.length,

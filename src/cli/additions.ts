@@ -16,6 +16,8 @@ export interface Addition {
   readonly flags?: readonly AddedFlag[];
   /** It exits with the status of the guest's command, and with 125 for what is pyro's own. */
   readonly passesStatus?: boolean;
+  /** Its flag `from` names a file of this host, `-` for stdin, whose content is the input's key `into`. */
+  readonly content?: { readonly from: string; readonly into: "text" | "patch" };
   /** A paragraph of what the flags alone do not tell, below them in the help. */
   readonly note?: string;
 }
@@ -47,6 +49,41 @@ const ADDITIONS: { readonly [N in OperationName]?: Addition } = {
   },
   "workspace.logs": {
     note: "With --follow --json every entry is a line of JSON.",
+  },
+  "workspace.file_read": {
+    flags: [
+      {
+        key: "content_only",
+        flags: "--content-only",
+        description: "Print the content and nothing else; what is cut is still told",
+        kind: "boolean",
+      },
+    ],
+    note: "The content goes to stdout as it is, what is to be known of it to stderr.",
+  },
+  "workspace.file_write": {
+    flags: [
+      {
+        key: "file",
+        flags: "--file <path>",
+        description: "File of this host that has the content; - for stdin",
+        kind: "text",
+      },
+    ],
+    content: { from: "file", into: "text" },
+    note: "It takes --text or --file, and at most 16 MiB; `pyro workspace sync push` takes files of any size.",
+  },
+  "workspace.patch_apply": {
+    flags: [
+      {
+        key: "patch_file",
+        flags: "--patch-file <path>",
+        description: "File of this host that has the patch; - for stdin",
+        kind: "text",
+      },
+    ],
+    content: { from: "patch_file", into: "patch" },
+    note: "All of it is applied, or nothing. Lines of context must be those of the files, and may have moved.",
   },
   "process.write": {
     note: "`--input -` sends what comes on stdin, of any bytes and any length.",

@@ -10,7 +10,9 @@ import type { InputOf, OperationName, OutputOf } from "../operations/table.ts";
 import { printable } from "../text/printable.ts";
 import { type Context, Ended } from "./context.ts";
 import { deleteWorkspaces } from "./delete.ts";
+import { readFile } from "./file-read.ts";
 import type { Asked } from "./from-operation.ts";
+import { withContent } from "./host-content.ts";
 import { interruptible } from "./interrupts.ts";
 import { showLogs } from "./logs.ts";
 import { STDERR, STDOUT, writeAll, writeJson } from "./output.ts";
@@ -30,7 +32,8 @@ export async function dispatch(asked: Asked, context: Context): Promise<number> 
   }
   // One command of several calls: it makes their inputs itself.
   if (name === "workspace.delete") return deleteWorkspaces(asked.beside, context);
-  const input = withUserDefaults(name, asked.input, context.where.environment);
+  const typed = await withContent(asked);
+  const input = withUserDefaults(name, typed, context.where.environment);
   // Schemas take a while to load, and a daemon checks all that it is asked: only one that would first have to be
   // started is spared input that it would refuse.
   if (!existsSync(context.where.paths.daemonSocket)) await check(asked, input);
@@ -43,6 +46,8 @@ export async function dispatch(asked: Asked, context: Context): Promise<number> 
         return await showLogs(input as InputOf<typeof name>, context);
       case "service.logs":
         return await showServiceLogs(input as InputOf<typeof name>, context);
+      case "workspace.file_read":
+        return await readFile(input as InputOf<typeof name>, asked.beside, context);
       case "process.write":
         return await writeProcess(input as InputOf<typeof name>, context);
       case "shell.write":

@@ -18,6 +18,8 @@ const GROUPS: Readonly<Record<string, string>> = {
   env: "Environments: the base images that microVMs start from",
   mcp: "The MCP server",
   workspace: "Workspaces: computers that keep their files, and what runs in them",
+  "workspace file": "Single files of a workspace",
+  "workspace patch": "Patches of a workspace's files",
   "workspace process": "Processes of a workspace or a run",
   "workspace service": "Services: named programs that go on beside the commands of a workspace",
   "workspace shell": "Shells: terminals that stay open in a workspace",

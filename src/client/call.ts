@@ -10,6 +10,8 @@ import { connectOnce, isAbsent } from "./socket.ts";
 import type { Where } from "./where.ts";
 
 const ANSWER_MS = 30_000;
+/** A row that may have to start a microVM first. */
+const START_MS = 120_000;
 const STOP_MS = 30_000;
 
 export interface CallOptions {
@@ -29,7 +31,8 @@ export async function call<N extends OperationName>(
   options: CallOptions = {},
 ): Promise<OutputOf<N>> {
   const wait = (input as { wait_seconds?: unknown }).wait_seconds;
-  const deadline = ANSWER_MS + (typeof wait === "number" ? wait * 1000 : 0);
+  const usual = FACTS[operation].starts ? START_MS : ANSWER_MS;
+  const deadline = usual + (typeof wait === "number" ? wait * 1000 : 0);
   const body = Buffer.from(JSON.stringify(input));
   const ask = () => post(where, `/v1/${operation}`, body, deadline, options.start ?? true, options.signal);
   try {

@@ -51,6 +51,11 @@ export const UNARY: { readonly [N in Unary]: UnaryHandler<N> } = {
   "workspace.status": (engine, { workspace_id }) => engine.workspaces.get(workspace_id).describe(),
   "workspace.update": (engine, input) => engine.workspaces.update(input),
   "workspace.delete": (engine, { workspace_id }) => engine.workspaces.delete(workspace_id),
+  "workspace.file_list": (engine, input, signal) => filesOf(engine, input).list(input, signal),
+  "workspace.file_read": (engine, input, signal) => filesOf(engine, input).read(input, signal),
+  "workspace.file_write": (engine, input, signal) => filesOf(engine, input).write(input, signal),
+  "workspace.file_edit": (engine, input, signal) => filesOf(engine, input).edit(input, signal),
+  "workspace.patch_apply": (engine, input, signal) => filesOf(engine, input).patch(input, signal),
   "process.list": listProcesses,
   "process.write": writeProcess,
   "process.signal": signalProcess,
@@ -103,6 +108,10 @@ export const STREAMING: { readonly [N in Streaming]: StreamHandler<N> } = {
     await answer<"doctor">(reply, await engine.doctor.examine(teller(reply), signal));
   },
 };
+
+function filesOf(engine: Engine, { workspace_id }: { readonly workspace_id: string }) {
+  return engine.workspaces.get(workspace_id).files;
+}
 
 async function listEnvironments(engine: Engine, input: ParsedInputOf<"env.list">): Promise<OutputOf<"env.list">> {
   const start = input.cursor === undefined ? 0 : Number(/^e(\d{1,9})$/.exec(input.cursor)?.[1] ?? Number.NaN);

@@ -16,8 +16,8 @@ import { readHead } from "./frames.ts";
 import { checkState } from "./legality.ts";
 import { Reply, Requests } from "./stream.ts";
 
-/** Largest body of a row that does not stream, bytes. */
-const MAX_BODY_BYTES = 4 << 20;
+/** Largest body of a row that does not stream, bytes: a file of 16 MiB as base64, and what is said beside it. */
+const MAX_BODY_BYTES = 24 << 20;
 
 /** How long a caller who asks to stop waits for the engine, and the last replies have to get out, ms. */
 const STOP_MS = 10_000;

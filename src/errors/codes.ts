@@ -210,6 +210,42 @@ export const CODES = {
     mcpHint:
       "Remove what is in the way with `workspace_exec`, or leave the path out with `exclude`; nothing was changed.",
   },
+  FILE_NOT_FOUND: {
+    exit: 1,
+    retryable: false,
+    hint: "See `pyro workspace file list` for what there is; relative paths begin at /workspace.",
+    mcpHint: "Use `workspace_file_list` for what there is; relative paths begin at /workspace.",
+  },
+  FILE_WRONG_KIND: {
+    exit: 1,
+    retryable: false,
+    hint: "Name a file; `pyro workspace file list` shows what is what.",
+    mcpHint: "Name a file; `workspace_file_list` shows what is what.",
+  },
+  TEXT_NOT_FOUND: {
+    exit: 1,
+    retryable: false,
+    hint: "Read the file again and give --old exactly as it stands there; nothing was changed.",
+    mcpHint: "Read the file again and give `old` exactly as it stands there; nothing was changed.",
+  },
+  TEXT_NOT_UNIQUE: {
+    exit: 1,
+    retryable: false,
+    hint: "Give --old with more of the lines around it, or --all to replace it everywhere; nothing was changed.",
+    mcpHint: "Give `old` with more of the lines around it, or `all` to replace it everywhere; nothing was changed.",
+  },
+  PATCH_INVALID: {
+    exit: 1,
+    retryable: false,
+    hint: "Give what `git diff` or `diff -u` prints, whole and with a newline at its end; nothing was changed.",
+    mcpHint: "Give a unified diff, whole and with a newline at its end; nothing was changed.",
+  },
+  PATCH_REJECTED: {
+    exit: 1,
+    retryable: false,
+    hint: "Make the patch again from the files as they are; nothing was changed.",
+    mcpHint: "Read the named file where the patch does not fit, and write the patch anew; nothing was changed.",
+  },
   GUEST_DISK_FULL: {
     exit: 1,
     retryable: false,

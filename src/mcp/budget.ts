@@ -2,6 +2,7 @@
 import { isUtf8 } from "node:buffer";
 import type { OutputStream } from "../client/stream.ts";
 import { cutAfter, cutBefore } from "../client/utf8.ts";
+import { encodingKey } from "./schema.ts";
 
 /** Whole result unless max_bytes asks for more, bytes of JSON: the text and structuredContent together. */
 export const RESULT_BYTES = 9000;
@@ -134,7 +135,7 @@ export function shorten(value: unknown, level: Level = GENTLE): unknown {
   if (typeof value !== "object" || value === null) return value;
   const given = value as Readonly<Record<string, unknown>>;
   const entries = Object.entries(given).map(([key, inner]): [string, unknown] => {
-    if (`${key}_encoding` in given || (typeof inner === "string" && NEVER_CUT.test(key))) return [key, inner];
+    if (encodingKey(key) in given || (typeof inner === "string" && NEVER_CUT.test(key))) return [key, inner];
     if (Array.isArray(inner) && "next_cursor" in given && !inner.every((item) => typeof item === "string")) {
       return [key, inner.map((item) => shorten(item, level))];
     }

@@ -3,6 +3,7 @@ import type { CallToolResult } from "@modelcontextprotocol/server";
 import type { PyroError } from "../errors/error.ts";
 import { GENTLE, gently, RESULT_BYTES, shorten, toText } from "./budget.ts";
 import { hintForModel } from "./hint.ts";
+import { encodingKey, textFields } from "./schema.ts";
 
 export type Output = Readonly<Record<string, unknown>>;
 
@@ -20,17 +21,18 @@ export function asText(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(asText);
   if (typeof value !== "object" || value === null) return value;
   const given = value as Output;
+  const texts = textFields(given).filter((key) => typeof given[key] === "string");
+  const said = new Set(texts.map(encodingKey));
   const entries = Object.entries(given).flatMap(([key, inner]): [string, unknown][] => {
-    const encoding = given[`${key}_encoding`];
+    const encoding = given[encodingKey(key)];
     if (typeof inner !== "string" || encoding === undefined) {
       // Said beside the text below.
-      const said = key.endsWith("_encoding") && typeof given[key.slice(0, -"_encoding".length)] === "string";
-      return said ? [] : [[key, asText(inner)]];
+      return said.has(key) ? [] : [[key, asText(inner)]];
     }
     const { text, lossy } = toText(Buffer.from(inner, encoding === "base64" ? "base64" : "utf8"));
     return [
       [key, text],
-      [`${key}_encoding`, "utf-8"],
+      [encodingKey(key), "utf-8"],
       [`${key}_lossy`, lossy],
     ];
   });

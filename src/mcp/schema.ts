@@ -2,6 +2,7 @@
 import type { StandardSchemaWithJSON } from "@modelcontextprotocol/server";
 import * as z from "zod";
 import type { McpShape, Operation } from "../operations/define.ts";
+import { maxBytes } from "../operations/fields.ts";
 
 /** wait_seconds of a call that says none. */
 export const DEFAULT_WAIT_SECONDS = 30;
@@ -16,6 +17,8 @@ export function toolInput(row: Operation, shape: McpShape): z.ZodObject {
   }
   if (fields.wait_seconds) fields.wait_seconds = bare(fields.wait_seconds).default(DEFAULT_WAIT_SECONDS);
   if (fields.limit) fields.limit = bare(fields.limit).default(DEFAULT_LIMIT);
+  // A row may give more at once than a model should be given.
+  if (fields.max_bytes) fields.max_bytes = maxBytes.optional();
   return z.strictObject(fields);
 }
 
@@ -35,7 +38,12 @@ export function unchecked(schema: z.ZodObject): StandardSchemaWithJSON {
 
 /** Keys of an object that hold output: each has its encoding beside it. */
 export function textFields(shape: object): string[] {
-  return Object.keys(shape).flatMap((key) => (key.endsWith("_encoding") ? [key.slice(0, -"_encoding".length)] : []));
+  return Object.keys(shape).filter((key) => encodingKey(key) in shape);
+}
+
+/** Where the encoding of a text is said: stdout has stdout_encoding, and the content of a file has simply encoding. */
+export function encodingKey(key: string): string {
+  return key === "content" ? "encoding" : `${key}_encoding`;
 }
 
 function told(schema: z.core.SomeType): z.ZodType {
@@ -52,7 +60,7 @@ function toldOf(schema: z.core.SomeType): z.ZodType {
   const fields: Record<string, z.core.SomeType> = {};
   for (const [key, field] of Object.entries(schema.shape)) fields[key] = told(field as z.core.SomeType);
   for (const stream of textFields(schema.shape)) {
-    fields[`${stream}_encoding`] = z.literal("utf-8");
+    fields[encodingKey(stream)] = z.literal("utf-8");
     fields[`${stream}_lossy`] = z.boolean().describe("True when bytes that are not UTF-8 were replaced by U+FFFD");
   }
   return z.looseObject(fields);

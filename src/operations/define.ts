@@ -85,6 +85,8 @@ export interface Operation<
    * daemon gets the path as a label and opens nothing.
    */
   readonly upload?: string;
+  /** Set when it answers at once but for a workspace that is stopped, whose microVM is started first. */
+  readonly starts?: boolean;
   /** Set when it streams: the schema of the events that come before the output. */
   readonly events?: z.ZodType;
   readonly cli: CliShape | Absent;

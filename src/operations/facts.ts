@@ -26,6 +26,8 @@ export interface Facts {
   readonly upload: string | null;
   /** It tells of its progress before it answers. */
   readonly streams: boolean;
+  /** It may have to start a microVM before it answers. */
+  readonly starts: boolean;
   /** Keys of the input. */
   readonly properties: Readonly<Record<string, Property>>;
   /** Keys that have no default. */
@@ -48,6 +50,7 @@ function factsOf(row: Operation): Facts {
     resumes: row.stdin === true || row.resumes === true,
     upload: row.upload ?? null,
     streams: row.events !== undefined,
+    starts: row.starts === true,
     properties: (schema.properties ?? {}) as Record<string, Property>,
     required: schema.required ?? [],
     cli: "path" in row.cli ? row.cli : null,

@@ -2,6 +2,7 @@
 import type { z } from "zod";
 import type { Operation } from "./define.ts";
 import { envInspect, envList, envPrune, envPull } from "./environment.ts";
+import { fileEdit, fileList, fileRead, fileWrite, patchApply } from "./file.ts";
 import { doctor } from "./host.ts";
 import { processList, processRead, processSignal, processWait, processWrite, run } from "./process.ts";
 import { serviceList, serviceLogs, serviceStart, serviceStatus, serviceStop } from "./service.ts";
@@ -36,6 +37,11 @@ export const OPERATIONS = {
   "workspace.sync_push": workspaceSyncPush,
   "workspace.exec": workspaceExec,
   "workspace.logs": workspaceLogs,
+  "workspace.file_list": fileList,
+  "workspace.file_read": fileRead,
+  "workspace.file_write": fileWrite,
+  "workspace.file_edit": fileEdit,
+  "workspace.patch_apply": patchApply,
   "process.list": processList,
   "process.read": processRead,
   "process.write": processWrite,

@@ -17,7 +17,9 @@ import type { UniversalClientRequest, UniversalClientResponse } from "@connectrp
 import { createTransport } from "@connectrpc/connect/protocol-connect";
 
 const AUTHORITY = "http://pyro";
+/** An answer is somebody else's and bounded; what is asked is ours, and a file of 16 MiB at most. */
 const MAX_MESSAGE_BYTES = 4 << 20;
+const MAX_REQUEST_BYTES = 17 << 20;
 
 /** A session ends with its stream, and never comes back: whoever needs it again opens another. */
 export class RpcSession {
@@ -49,7 +51,7 @@ export class RpcSession {
       sendCompression: null,
       compressMinBytes: 0,
       readMaxBytes: MAX_MESSAGE_BYTES,
-      writeMaxBytes: MAX_MESSAGE_BYTES,
+      writeMaxBytes: MAX_REQUEST_BYTES,
     });
   }
 

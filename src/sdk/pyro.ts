@@ -107,6 +107,32 @@ export class Pyro implements AsyncDisposable {
     return listing(page, input.cursor, ({ entries }) => entries);
   }
 
+  /** Lists what is in a directory of a workspace, in the order of names; with `recursive` also what is below. */
+  listWorkspaceFiles(input: t.FileListInput, options: t.CallOptions = {}): t.Listing<t.FileList, t.FileFacts> {
+    const page = (cursor?: string) => this.#calls.call("workspace.file_list", { ...input, cursor }, options);
+    return listing(page, input.cursor, ({ entries }) => entries);
+  }
+
+  /** Reads a file of a workspace, or a part of it: at most 65,536 bytes unless `maxBytes` says otherwise. */
+  readWorkspaceFile(input: t.FileReadInput, options: t.CallOptions = {}): Promise<t.FileReadResult> {
+    return this.#calls.call("workspace.file_read", input, options);
+  }
+
+  /** Writes a file of a workspace, whole. */
+  writeWorkspaceFile(input: t.FileWriteInput, options: t.CallOptions = {}): Promise<t.FileWriteResult> {
+    return this.#calls.call("workspace.file_write", input, options);
+  }
+
+  /** Replaces a text in a file of a workspace: the one place where it is, or with `all` everywhere. */
+  editWorkspaceFile(input: t.FileEditInput, options: t.CallOptions = {}): Promise<t.FileEditResult> {
+    return this.#calls.call("workspace.file_edit", input, options);
+  }
+
+  /** Applies a unified or git patch to the files of a workspace: all of it, or nothing. */
+  applyWorkspacePatch(input: t.PatchApplyInput, options: t.CallOptions = {}): Promise<t.PatchApplyResult> {
+    return this.#calls.call("workspace.patch_apply", input, options);
+  }
+
   /** Lists the processes of a workspace that run, or all of them. */
   listProcesses(input: t.ProcessListInput, options: t.CallOptions = {}): t.Listing<t.ProcessList, t.ProcessFacts> {
     const page = (cursor?: string) => this.#calls.call("process.list", { ...input, cursor }, options);

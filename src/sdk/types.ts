@@ -42,6 +42,19 @@ export type FollowedLogsInput = Omit<SdkInput<"workspace.logs">, "follow"> & { r
 export type LogsPage = SdkOutput<"workspace.logs">;
 export type LogEntry = LogsPage["entries"][number];
 
+export type FileListInput = SdkInput<"workspace.file_list">;
+export type FileList = SdkOutput<"workspace.file_list">;
+/** What is known of a file without its content. */
+export type FileFacts = FileList["entries"][number];
+export type FileReadInput = SdkInput<"workspace.file_read">;
+export type FileReadResult = SdkOutput<"workspace.file_read">;
+export type FileWriteInput = SdkInput<"workspace.file_write">;
+export type FileWriteResult = SdkOutput<"workspace.file_write">;
+export type FileEditInput = SdkInput<"workspace.file_edit">;
+export type FileEditResult = SdkOutput<"workspace.file_edit">;
+export type PatchApplyInput = SdkInput<"workspace.patch_apply">;
+export type PatchApplyResult = SdkOutput<"workspace.patch_apply">;
+
 export type ProcessListInput = SdkInput<"process.list">;
 export type ProcessList = SdkOutput<"process.list">;
 /** A process without its output. */

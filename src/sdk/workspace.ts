@@ -1,4 +1,5 @@
 // A workspace as a person holds it: the same calls as Pyro's, with its id filled in, and what is deleted with it.
+import { fileCalls, patchCalls, type WorkspaceFiles, type WorkspacePatches } from "./files.ts";
 import type { Process } from "./process.ts";
 import type { Pyro } from "./pyro.ts";
 import { Service } from "./service.ts";
@@ -73,6 +74,8 @@ export class Workspace implements AsyncDisposable {
   readonly process: WorkspaceProcesses;
   readonly service: WorkspaceServices;
   readonly shell: WorkspaceShells;
+  readonly file: WorkspaceFiles;
+  readonly patch: WorkspacePatches;
   readonly #pyro: Pyro;
   #atDispose: (() => Promise<void>) | undefined;
 
@@ -83,6 +86,8 @@ export class Workspace implements AsyncDisposable {
     this.created = created;
     this.#atDispose = atDispose;
     this.shell = shellsOf(pyro, workspaceId);
+    this.file = fileCalls(pyro, workspaceId);
+    this.patch = patchCalls(pyro, workspaceId);
     this.process = {
       list: (input, options) => pyro.listProcesses({ ...input, workspaceId }, options),
       read: (processId, input, options) => pyro.readProcess({ ...input, workspaceId, processId }, options),

@@ -16,14 +16,15 @@ import (
 	guestv1 "pyro.dev/pyro/go/gen/pyro/guest/v1"
 	"pyro.dev/pyro/go/gen/pyro/guest/v1/guestv1connect"
 	"pyro.dev/pyro/go/internal/boot"
+	"pyro.dev/pyro/go/internal/files"
 	"pyro.dev/pyro/go/internal/identity"
 	"pyro.dev/pyro/go/internal/process"
 	"pyro.dev/pyro/go/internal/rootfs"
 	"pyro.dev/pyro/go/internal/transfer"
 )
 
-// requestLimit bounds a request, bytes: an argument vector with its environment may have 2 MiB.
-const requestLimit = 4 << 20
+// requestLimit bounds a request, bytes: a file or a patch may have 16 MiB.
+const requestLimit = 17 << 20
 
 // Server answers the guest protocol.
 type Server struct {
@@ -41,6 +42,7 @@ type Server struct {
 	identity  *identity.Identity
 	root      *rootfs.Root
 	transfers *transfer.Table
+	files     *files.Tree
 	down      bool
 }
 
@@ -159,8 +161,12 @@ func (s *Server) MountRoot(ctx context.Context, request *connect.Request[guestv1
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInternal, withErrno(err))
 	}
+	tree, err := files.Open("/", transfers)
+	if err != nil {
+		return nil, connect.NewError(connect.CodeInternal, withErrno(err))
+	}
 	s.mu.Lock()
-	s.root, s.transfers = root, transfers
+	s.root, s.transfers, s.files = root, transfers, tree
 	s.mu.Unlock()
 	return connect.NewResponse(&guestv1.MountRootResponse{}), nil
 }

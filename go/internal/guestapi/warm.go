@@ -15,7 +15,17 @@ import (
 // Warm makes the codecs of every message of the protocol. They are made at first use otherwise, which is after the
 // restore, where the code that makes them has to be translated under emulation.
 func Warm() error {
-	messages := guestv1.File_pyro_guest_v1_guest_proto.Messages()
+	for _, file := range []protoreflect.FileDescriptor{
+		guestv1.File_pyro_guest_v1_guest_proto, guestv1.File_pyro_guest_v1_files_proto,
+	} {
+		if err := warm(file.Messages()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func warm(messages protoreflect.MessageDescriptors) error {
 	for i := range messages.Len() {
 		name := messages.Get(i).FullName()
 		kind, err := protoregistry.GlobalTypes.FindMessageByName(name)

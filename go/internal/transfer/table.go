@@ -167,7 +167,8 @@ func (t *Table) remove(at int, name string) {
 	}
 }
 
-// Close drops all transfers, and waits for the one that is being put in its place, as long as ctx allows.
+// Close drops all transfers, and waits for what is being put in its place, as long as ctx allows. Nothing is put there
+// afterwards.
 func (t *Table) Close(ctx context.Context) {
 	t.mu.Lock()
 	t.closed = true
@@ -183,6 +184,8 @@ func (t *Table) Close(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
+	// Never given back.
+	_, _ = t.Hold(ctx)
 }
 
 // Begin opens a transfer. A second call with the same id begins nothing. Errors: ErrInvalid, ErrBusy, *Refusal.

@@ -3,6 +3,7 @@ import type { OperationName, OutputOf } from "../../operations/table.ts";
 import type { Context } from "../context.ts";
 import { doctorView } from "./doctor.ts";
 import { envInspectView, envListView, envPruneView, envPullView } from "./environment.ts";
+import { fileChangedView, fileListView, fileReadView, patchView } from "./file.ts";
 import { logsView } from "./logs.ts";
 import {
   execView,
@@ -55,6 +56,11 @@ export const VIEWS: { readonly [N in OperationName]: View<N> } = {
   "workspace.sync_push": syncPushView,
   "workspace.exec": execView,
   "workspace.logs": logsView,
+  "workspace.file_list": fileListView,
+  "workspace.file_read": fileReadView,
+  "workspace.file_write": fileChangedView,
+  "workspace.file_edit": fileChangedView,
+  "workspace.patch_apply": patchView,
   "process.list": processListView,
   "process.write": processWriteView,
   "process.signal": processSignalView,

@@ -14,6 +14,7 @@ import type { Progress } from "../templates.ts";
 import type { CommandHost, Entered } from "./command-host.ts";
 import { Commands } from "./commands.ts";
 import { describeRecord, unreadableRecord } from "./description.ts";
+import { Files } from "./files.ts";
 import { Ledger } from "./ledger.ts";
 import { failedError, Life, shapeOf, type WorkspaceContext } from "./life.ts";
 import {
@@ -36,6 +37,7 @@ export class Workspace implements CommandHost, ServiceHost, DiskUser {
   readonly processKind = "proc";
   readonly commandsDirectory: string;
   readonly servicesDirectory: string;
+  readonly files: Files = new Files(this);
   readonly #context: WorkspaceContext;
   readonly #ledger: Ledger;
   readonly #life: Life;
