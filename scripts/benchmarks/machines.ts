@@ -31,6 +31,9 @@ for round in range(24):
 print(" ".join("%.3f" % t for t in times[4:]))
 `;
 
+/** The row that others are measured against. */
+export const LINK = "round trip of the guest link";
+
 export class Machines {
   readonly #measured: Measured;
 
@@ -128,7 +131,7 @@ export class Machines {
       const guest = alone.sort((a, b) => a - b)[Math.floor(alone.length / 2)] ?? Number.NaN;
       return [
         {
-          name: "round trip of the guest link",
+          name: LINK,
           command: "a byte to the net port and back",
           unit: "ms",
           samples: await echoes(vm, count * 5),

@@ -4,8 +4,9 @@ import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { cpus, loadavg, totalmem } from "node:os";
 import { others, runs, startUp } from "./commands.ts";
 import { idle } from "./idle.ts";
-import { Machines } from "./machines.ts";
+import { LINK, Machines } from "./machines.ts";
 import { type Row, table } from "./samples.ts";
+import { shells } from "./shells.ts";
 import { manyWorkspaces, workspaceLists, workspaces } from "./workspaces.ts";
 
 const quick = process.argv.includes("--quick");
@@ -55,6 +56,8 @@ try {
   rows.push(...(await runs(count)));
   say("workspaces: making, filling and using them");
   rows.push(...(await workspaces(count)));
+  const link = rows.find(({ name }) => name === LINK);
+  rows.push(await shells(4 * count, link));
   rows.push(await workspaceLists(count, 100));
   say(`${many} microVMs side by side, then ${many} workspaces`);
   rows.push(...(await idle(many)));

@@ -63,6 +63,8 @@ export async function serveAttach(
     await tell({ type: "attached", workspace_id: workspaceId, ...shell.facts });
     await show(shell, reply, stop);
     await orAborted(shell.command.finished, stop);
+    // It has not ended: this daemon goes, or the workspace was deleted, and that is what is told.
+    if (!shell.command.over) await shell.command.ended;
     const output: OutputOf<"shell.attach"> = { workspace_id: workspaceId, ...shell.facts };
     await reply.json(ToClient.Output, output);
   } catch (thrown) {

@@ -11,8 +11,8 @@ import { gently, wholeLimit } from "./budget.ts";
 import type { Request } from "./request.ts";
 import { asText, type Output, result, sizeOf } from "./result.ts";
 
-/** First guesses at how much output fits: of one process, and of each entry of a list. */
-const FIRST_BYTES = { one: 3000, each: 600 } as const;
+/** First guesses at how much output fits: of one process, of a screen, which is of use whole, and of each entry of a list. */
+const FIRST_BYTES = { one: 3000, screen: 3800, each: 600 } as const;
 /** Output that each entry of a list keeps before there are fewer entries. */
 const LEAST_EACH = 200;
 const REPEATS = 12;
@@ -38,7 +38,8 @@ export async function ask(
   const steps = stepsOf(name, asked !== undefined);
   const values: Record<string, number> = {};
   for (const { key } of steps) {
-    const first = steps.some((step) => step.key === "limit") ? FIRST_BYTES.each : FIRST_BYTES.one;
+    const paged = steps.some((step) => step.key === "limit");
+    const first = paged ? FIRST_BYTES.each : input.screen === true ? FIRST_BYTES.screen : FIRST_BYTES.one;
     values[key] = typeof input[key] === "number" ? input[key] : key === "max_bytes" ? first : 1;
   }
   if (asked !== undefined && values.limit !== undefined) {

@@ -367,3 +367,90 @@ func TestUsers(t *testing.T) {
 		t.Fatalf("a pipe: %v", err)
 	}
 }
+
+func TestEndTree(t *testing.T) {
+	table := newTable(t)
+	// gone is whether the cgroup of p has nobody in it, or is no more, before a time.
+	gone := func(p *Process, within time.Duration) bool {
+		for deadline := time.Now().Add(within); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+			if members, err := os.ReadFile(filepath.Join(p.group.path, "cgroup.procs")); err != nil || len(members) == 0 {
+				return true
+			}
+		}
+		return false
+	}
+	ready := func(p *Process) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); p.State().OutputEnd == 0; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("it does not come up")
+			}
+		}
+	}
+	obeys := start(t, table, shell("obeys", "setsid sleep 1000 >/dev/null 2>&1 & echo up; exec sleep 1000"))
+	ready(obeys)
+	if delivered, err := obeys.Signal("", int(unix.SIGHUP), false); err != nil || !delivered {
+		t.Fatal(delivered, err)
+	}
+	obeys.EndTree(time.Hour)
+	if state, _, _ := result(t, obeys); state.Signal != int(unix.SIGHUP) {
+		t.Errorf("ended by %d", state.Signal)
+	}
+	if !gone(obeys, 5*time.Second) {
+		t.Error("what it left behind lives on after its end")
+	}
+	stubborn := start(t, table, shell("stubborn", "trap '' HUP; echo up; while :; do sleep 0.1; done"))
+	ready(stubborn)
+	if _, err := stubborn.Signal("", int(unix.SIGHUP), false); err != nil {
+		t.Fatal(err)
+	}
+	stubborn.EndTree(50 * time.Millisecond)
+	if state, _, _ := result(t, stubborn); state.Signal != int(unix.SIGKILL) {
+		t.Errorf("ended by %d", state.Signal)
+	}
+	// Of one that has ended, nothing is left to be ended.
+	stubborn.EndTree(time.Millisecond)
+}
+
+func TestSignalForeground(t *testing.T) {
+	table := newTable(t)
+	spec := shell("foreground", "set -m; echo up; sleep 1000; echo after $?; exec sleep 1000")
+	spec.TTY = &Size{Columns: 80, Rows: 24}
+	p := start(t, table, spec)
+	printed := func(text string) {
+		t.Helper()
+		reader, err := p.Log().Attach(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer reader.Detach(false)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		var all []byte
+		buffer := make([]byte, 4096)
+		for !strings.Contains(string(all), text) {
+			chunk, err := reader.Next(ctx, buffer)
+			if err != nil {
+				t.Fatalf("%v after %q", err, all)
+			}
+			all = append(all, chunk.Data...)
+		}
+	}
+	printed("up")
+	for deadline := time.Now().Add(10 * time.Second); foregroundGroup(p.terminal) == p.State().PID; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no other program has the terminal")
+		}
+	}
+	if delivered, err := p.SignalForeground("once", int(unix.SIGTERM)); err != nil || !delivered {
+		t.Fatal(delivered, err)
+	}
+	printed("after 143")
+	// The same request again is nothing new: it would end what has the terminal now.
+	if delivered, err := p.SignalForeground("once", int(unix.SIGTERM)); err != nil || !delivered {
+		t.Fatal(delivered, err)
+	}
+	if !p.State().Running {
+		t.Error("a repeated request was carried out")
+	}
+}

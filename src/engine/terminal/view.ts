@@ -28,8 +28,8 @@ export class View {
   readonly #key = String(++views);
   readonly #turns = new Turns();
   #cursor = 0n;
-  /** Of the sizes, how many it was told. */
-  #sized = 0;
+  /** The one that it has. */
+  #size: Sized | undefined;
 
   constructor(terminals: Terminals) {
     this.#terminals = terminals;
@@ -80,11 +80,11 @@ export class View {
       bytes = 0;
     };
     const sizeAt = async (cursor: bigint) => {
-      for (let next = sizes[this.#sized]; next !== undefined && next.at <= cursor; next = sizes[this.#sized]) {
-        await hand();
-        await this.#terminals.resize(this.#key, next);
-        this.#sized++;
-      }
+      const size = sizeOf(sizes, cursor);
+      if (size === this.#size) return;
+      await hand();
+      await this.#terminals.resize(this.#key, size);
+      this.#size = size;
     };
     const upTo = spool.end;
     for await (const chunk of spool.read(this.#cursor, false, signal)) {
@@ -100,9 +100,14 @@ export class View {
   }
 
   async #begin(cursor: bigint, sizes: Shown["sizes"]): Promise<void> {
-    // The size it had there: the last one before, or the first that is known.
-    this.#sized = Math.max(1, sizes.findLastIndex(({ at }) => at <= cursor) + 1);
+    const size = sizeOf(sizes, cursor);
+    await this.#terminals.open(this.#key, size);
     this.#cursor = cursor;
-    await this.#terminals.open(this.#key, sizes[this.#sized - 1] ?? sizes[0]);
+    this.#size = size;
   }
+}
+
+/** The size it had at a cursor: the last one before, or the first that is known. */
+export function sizeOf(sizes: Shown["sizes"], cursor: bigint): Sized {
+  return sizes.findLast(({ at }) => at <= cursor) ?? sizes[0];
 }

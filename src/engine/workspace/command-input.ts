@@ -16,6 +16,8 @@ export class CommandInput {
   readonly #writers = new Gate(1);
   /** Bytes that came from others than the client that began it. */
   #written: number;
+  /** The guest's count, where it is known: nobody else writes there. */
+  #position: bigint | undefined;
   readonly #note: (written: number) => Promise<void>;
 
   /** `note` is told how much others have written whenever that has changed. */
@@ -33,7 +35,10 @@ export class CommandInput {
     eof: boolean,
     signal: AbortSignal,
   ): Promise<{ closed: boolean }> {
-    return await this.#writers.pass(() => process.write(offset + BigInt(this.#written), data, eof, signal), signal);
+    return await this.#writers.pass(() => {
+      this.#position = undefined;
+      return process.write(offset + BigInt(this.#written), data, eof, signal);
+    }, signal);
   }
 
   /** See Command.put. */
@@ -49,15 +54,17 @@ export class CommandInput {
     let acceptedBytes = 0;
     try {
       return await this.#writers.pass(async () => {
-        const before = await process.input();
-        if (before.closed) return { acceptedBytes, closed: true };
+        const before = await this.#before(process);
+        if (before === undefined) return { acceptedBytes, closed: true };
+        this.#position = undefined;
         try {
-          const { closed } = await process.write(before.offset, data, eof, until);
-          acceptedBytes = closed ? taken(before.offset, await process.input(), data) : data.length;
+          const { closed } = await process.write(before, data, eof, until);
+          acceptedBytes = closed ? taken(before, await process.input(), data) : data.length;
+          if (!closed) this.#position = before + BigInt(data.length);
           return { acceptedBytes, closed };
         } catch (error) {
           // What was taken is the process's now, whoever still waits.
-          acceptedBytes = taken(before.offset, await process.input(), data);
+          acceptedBytes = taken(before, await process.input(), data);
           throw error;
         } finally {
           this.#written += acceptedBytes;
@@ -72,6 +79,13 @@ export class CommandInput {
         { details: { accepted_bytes: acceptedBytes } },
       );
     }
+  }
+
+  /** Where the next byte goes; undefined when nothing more is read. */
+  async #before(process: HostProcess): Promise<bigint | undefined> {
+    if (this.#position !== undefined) return this.#position;
+    const { offset, closed } = await process.input();
+    return closed ? undefined : offset;
   }
 }
 

@@ -411,9 +411,9 @@ export class Command {
     await saved;
   }
 
-  /** Others have written: a client that comes back to another daemon is told right. */
+  /** Others have written: a client that comes back to another daemon is told right. A shell has no other client. */
   async #noteInput(written: number): Promise<void> {
     this.#record = { ...this.#record, written_bytes: written };
-    if (!this.over) await this.#save().catch(() => {});
+    if (!this.over && this.#host.processKind !== "sh") await this.#save().catch(() => {});
   }
 }

@@ -5,7 +5,7 @@ import { DEFAULT_RESULT_BYTES, encode, formatCursor, trimToCharacter } from "../
 import type { Spool } from "../spool.ts";
 import { plainEnd } from "../terminal/sequences.ts";
 import type { Terminals } from "../terminal/terminals.ts";
-import type { Shown, View } from "../terminal/view.ts";
+import { type Shown, sizeOf, type View } from "../terminal/view.ts";
 
 type Read = OutputOf<"shell.read">;
 /** The part of an answer that is about output. */
@@ -55,7 +55,7 @@ async function plainOf(shown: Shown, from: bigint, most: number, terminals: Term
     const open = piece.next < spool.end || !spool.finished;
     const whole = open ? plainEnd(piece.data) : piece.data.length;
     const next = piece.next - BigInt(piece.data.length - whole);
-    const size = sizes.findLast(({ at }) => at <= piece.from) ?? sizes[0];
+    const size = sizeOf(sizes, piece.from);
     const text = whole === 0 ? "" : await terminals.plain(piece.data.subarray(0, whole), size);
     // A few bytes can print a whole row: less of them is looked at until what they print fits.
     if (Buffer.byteLength(text) <= most || whole <= 1) {

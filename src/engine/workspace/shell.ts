@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { orAborted } from "../../abort/or-aborted.ts";
+import { Turns } from "../../abort/turns.ts";
 import { PyroError } from "../../errors/error.ts";
 import { readRecord, writeRecord } from "../../host/records.ts";
 import { dependOnMode, keyBytes } from "../../operations/keys.ts";
@@ -39,6 +40,8 @@ export class Shell {
   readonly command: Command;
   readonly #terminals: Terminals;
   readonly #view: View;
+  /** One size after the other, as the guest hears of them. */
+  readonly #resizing = new Turns();
   #sizes: [Sized, ...Sized[]];
 
   private constructor(command: Command, terminals: Terminals, sizes: [Sized, ...Sized[]]) {
@@ -142,22 +145,23 @@ export class Shell {
   }
 
   /** Errors: SHELL_STOPPED, GUEST_UNRESPONSIVE, MICROVM_LOST. */
-  async resize(size: Size): Promise<void> {
+  async resize({ cols, rows }: Size): Promise<void> {
     this.checkRunning();
-    const { cols, rows } = this.size;
-    if (cols === size.cols && rows === size.rows) return;
-    try {
-      await this.command.resize(size.cols, size.rows);
-    } catch (error) {
-      this.checkRunning();
-      throw error;
-    }
-    // The last one that a cursor had is the one that was printed under.
-    const at = this.command.spool.end;
-    const [first, ...others] = this.#sizes;
-    const kept = others.filter((one) => one.at < at).slice(-MOST_SIZES + 1);
-    this.#sizes = [first, ...kept, { at, ...size }];
-    await writeSizes(this.command.directory, this.#sizes.slice(1)).catch(() => {});
+    await this.#resizing.take(async () => {
+      try {
+        await this.command.resize(cols, rows);
+      } catch (error) {
+        this.checkRunning();
+        throw error;
+      }
+      if (cols === this.size.cols && rows === this.size.rows) return;
+      // The last one that a cursor had is the one that was printed under.
+      const at = this.command.spool.end;
+      const [first, ...others] = this.#sizes;
+      const kept = others.filter((one) => one.at < at).slice(-MOST_SIZES + 1);
+      this.#sizes = [first, ...kept, { at, cols, rows }];
+      await writeSizes(this.command.directory, this.#sizes.slice(1)).catch(() => {});
+    });
   }
 
   /** Hangs it up, and kills what is left of it and of all it started. One that has ended stays as it is. */

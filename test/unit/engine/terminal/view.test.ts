@@ -56,6 +56,12 @@ test("a terminal that was forgotten is made again, with the sizes that it had", 
   assert.equal(before.screen.lines.at(-1), "y".repeat(60));
   await view.drop();
   assert.deepEqual(await view.screen({ spool, sizes }, never), before);
+  // Two sizes without output in between: the last one counts.
+  sizes.push({ at: spool.end, cols: 10, rows: 8 });
+  await view.screen({ spool, sizes }, never);
+  sizes.splice(-1, 1, { at: spool.end, cols: 70, rows: 8 });
+  await spool.append("stdout", spool.end, Buffer.from(`\r\n${"z".repeat(65)}`));
+  assert.ok((await view.screen({ spool, sizes }, never)).screen.lines.includes("z".repeat(65)));
 });
 
 test("more shells than there are terminals", async () => {
