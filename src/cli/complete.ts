@@ -31,6 +31,7 @@ const LIVING: Readonly<Record<string, Living>> = {
     ...(await quietly(() => runs(where))),
   ],
   process_id: processes,
+  shell_id: shells,
 };
 
 /** Prints a line a candidate. Always succeeds: a shell has no place for an error under its cursor. */
@@ -185,6 +186,13 @@ async function processes(where: Where, [workspace = ""]: readonly string[], comm
   const input = { workspace_id: workspace, all: command === "read" };
   const { processes: found } = await call(where, "process.list", input, asking());
   return found.map(({ process_id, command }) => ({ word: process_id, meaning: shortened(shellWords(command)) }));
+}
+
+/** Those that are open in the workspace named in front; what they printed is read of those that have ended too. */
+async function shells(where: Where, [workspace = ""]: readonly string[], command: string): Promise<Candidate[]> {
+  const input = { workspace_id: workspace, all: command === "read" };
+  const { shells: found } = await call(where, "shell.list", input, asking());
+  return found.map(({ shell_id, state, cwd }) => ({ word: shell_id, meaning: `${state}, ${cwd}` }));
 }
 
 function asking(): CallOptions {
