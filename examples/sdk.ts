@@ -34,6 +34,18 @@ try {
   for await (const { stream, data } of check) process[stream].write(data);
   console.log(`after: exit status ${(await check).exitCode}`);
 
+  // What is kept between calls, a REPL for example, is in a shell.
+  await using shell = await workspace.shell.open();
+  const untilPrompt = async (cursor: string) => {
+    for (;;) {
+      const { output } = await shell.read({ cursor, plain: true, waitForIdleMs: 300 });
+      if (output.endsWith("\n>>> ")) return output;
+    }
+  };
+  await untilPrompt((await shell.write("python3 -i")).cursor);
+  const shown = await untilPrompt((await shell.write("import add; add.add(20, 22)")).cursor);
+  console.log(`in a REPL: ${shown.split("\n").at(-2)}`);
+
   const { entries } = await workspace.logs();
   for (const { sequence, command, exitCode } of entries) console.log(`${sequence}. ${command.join(" ")}: ${exitCode}`);
 } finally {

@@ -32,6 +32,7 @@ const LIVING: Readonly<Record<string, Living>> = {
   ],
   process_id: processes,
   service_name: services,
+  shell_id: shells,
 };
 
 /** Prints a line a candidate. Always succeeds: a shell has no place for an error under its cursor. */
@@ -193,6 +194,13 @@ async function services(where: Where, [workspace = ""]: readonly string[], comma
   if (command === "start") return [];
   const { services: found } = await call(where, "service.list", { workspace_id: workspace }, asking());
   return found.map(({ service_name, state }) => ({ word: service_name, meaning: state }));
+}
+
+/** Those that are open in the workspace named in front; what they printed is read of those that have ended too. */
+async function shells(where: Where, [workspace = ""]: readonly string[], command: string): Promise<Candidate[]> {
+  const input = { workspace_id: workspace, all: command === "read" };
+  const { shells: found } = await call(where, "shell.list", input, asking());
+  return found.map(({ shell_id, state, cwd }) => ({ word: shell_id, meaning: `${state}, ${cwd}` }));
 }
 
 function asking(): CallOptions {

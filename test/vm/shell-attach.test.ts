@@ -52,7 +52,7 @@ class Terminal implements AsyncDisposable {
   }
 
   async screen(): Promise<string> {
-    return await this.#tmux("capture-pane", "-p");
+    return await this.#tmux("capture-pane", "-p", "-J");
   }
 
   /** Resolves with the screen when it shows this. */

@@ -68,6 +68,7 @@ test("examples/sdk.ts mends what fails", { timeout: 240_000 }, async () => {
       "pushed 2 entries to /workspace",
       "passed",
       "after: exit status 0",
+      "in a REPL: 42",
       "1. python3 -B check.py: 1",
       "2. sh -lc python3 -B check.py: 0",
       "",

@@ -166,6 +166,7 @@ test("workspaces are offered by name, processes of the one in front, and where n
           next_cursor: null,
         }),
         "process.list": () => ({ workspace_id: "w", processes: [result({ process_id: "proc_7" })], next_cursor: null }),
+        "shell.list": () => ({ workspace_id: "w", shells: [{ shell_id: "sh_3" }], next_cursor: null }),
         "env.list": () => ({ environments: [], next_cursor: null }),
       },
       {},
@@ -188,7 +189,9 @@ test("workspaces are offered by name, processes of the one in front, and where n
     assert.deepEqual(await offered("ws", "process", "read", "fix"), ["fix-tests"]);
     asked.length = 0;
     assert.deepEqual(await offered("ws", "process", "signal", "fix-tests", ""), ["proc_7"]);
-    assert.deepEqual(asked, [["process.list", { workspace_id: "fix-tests", all: false }]]);
+    assert.deepEqual(asked.splice(0), [["process.list", { workspace_id: "fix-tests", all: false }]]);
+    assert.deepEqual(await offered("ws", "shell", "attach", "fix-tests", ""), ["sh_3"]);
+    assert.deepEqual(asked, [["shell.list", { workspace_id: "fix-tests", all: false }]]);
   }
   await using _stuck = await listen(home.where, () => {});
   assert.deepEqual(await offered("ws", "status", ""), []);

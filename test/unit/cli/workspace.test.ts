@@ -570,6 +570,89 @@ test("process write: a text as it is, stdin of any bytes and length, and an end 
   assert.match(nothing.stderr, /--input or --eof/);
 });
 
+test("shell write: a text, keys, or what comes on stdin with its lines ended as Enter ends them", async () => {
+  await using home = await temporaryHome();
+  const asked: [string, unknown][] = [];
+  const write = ({ input, input_encoding, shell_id }: Input) => {
+    const bytes = Buffer.from(String(input ?? ""), input_encoding === "base64" ? "base64" : "utf8");
+    return { workspace_id: "w", shell_id, accepted_bytes: bytes.length, cursor: `c${asked.length}` };
+  };
+  await using _fake = await daemon(home, { "shell.write": write }, {}, asked);
+  const text = await say(home, "ws", "shell", "write", "w", "sh_1", "--input", "ls", "--no-newline");
+  assert.deepEqual(
+    [text.status, text.stdout, text.stderr],
+    [0, "", "pyro: sh_1 took 2 bytes; what comes of it is behind --cursor c1\n"],
+  );
+  assert.deepEqual(asked.splice(0), [
+    ["shell.write", { workspace_id: "w", shell_id: "sh_1", input: "ls", no_newline: true }],
+  ]);
+  for (const [given, words, typed] of [
+    ["a\nb\r\nc", [], "a\rb\rc\r"],
+    ["a\n", [], "a\r"],
+    ["", [], "\r"],
+    ["a", ["--no-newline"], "a"],
+    ["x\n".repeat(300_000), [], "x\r".repeat(300_000)],
+  ] as const) {
+    const { child, ended } = start(home, ["ws", "shell", "write", "w", "sh_1", "--input", "-", "--json", ...words]);
+    child.stdin.end(given);
+    const { status, stdout } = await ended;
+    assert.equal(status, 0);
+    const answer = JSON.parse(stdout) as { accepted_bytes: number; cursor: string };
+    assert.deepEqual([answer.accepted_bytes, answer.cursor], [typed.length, "c1"]);
+    const sent = asked.splice(0).map(([, input]) => Buffer.from((input as { input: string }).input, "base64"));
+    assert.equal(Buffer.concat(sent).toString(), typed);
+  }
+});
+
+test("a shell for a person: what it printed, and what else is known of it as a note", async () => {
+  await using home = await temporaryHome();
+  const facts = {
+    shell_id: "sh_1",
+    cwd: "/workspace",
+    cols: 120,
+    rows: 30,
+    state: "running",
+    started_at: new Date().toISOString(),
+    ended_at: null,
+    exit_code: null,
+    lost_reason: null,
+  };
+  const lost = { ...facts, shell_id: "sh_2", state: "stopped", lost_reason: "The workspace\x1b[2J was stopped." };
+  const read = ({ screen, shell_id }: Input) => ({
+    workspace_id: "w",
+    ...(shell_id === "sh_2" ? lost : facts),
+    cursor: "c0",
+    next_cursor: "c9",
+    output: "out",
+    output_encoding: "utf-8",
+    truncated: !screen,
+    dropped_bytes: screen ? 0 : 7,
+    screen: screen ? { cursor_row: 2, cursor_column: 3, alternate: false } : null,
+  });
+  const list = () => ({ workspace_id: "w", shells: [facts, lost], next_cursor: null });
+  await using _fake = await daemon(home, { "shell.read": read, "shell.list": list }, {}, []);
+  const bytes = await say(home, "ws", "shell", "read", "w", "sh_1");
+  assert.equal(bytes.stdout, "out");
+  assert.equal(bytes.stderr, "pyro: sh_1 runs; 7 bytes are not kept any more; there is more: go on with --cursor c9\n");
+  const screen = await say(home, "ws", "shell", "read", "w", "sh_2", "--screen");
+  assert.equal(screen.stdout, "out\n");
+  assert.match(
+    screen.stderr,
+    /^pyro: sh_2 has ended: The workspace.* was stopped\.; the cursor is at row 2, column 3\n$/,
+  );
+  assert.equal(screen.stderr.includes("\x1b"), false);
+  const { stdout } = await say(home, "ws", "shell", "list", "w", "--all");
+  assert.match(stdout, /sh_1 +running +0s +120x30 +\/workspace\nsh_2 +lost /);
+  for (const [words, told] of [
+    [["attach", "w"], /have to be a terminal/],
+    [["attach", "w", "--json"], /no JSON/],
+  ] as const) {
+    const refused = await say(home, "ws", "shell", ...words);
+    assert.equal(refused.status, 125);
+    assert.match(refused.stderr + refused.stdout, told);
+  }
+});
+
 test("process wait exits with the command's status, 125 when it is not known", async () => {
   await using home = await temporaryHome();
   for (const [change, expected, said] of [
