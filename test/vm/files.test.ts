@@ -255,7 +255,7 @@ test("a patch of git's, by each face, makes what git apply makes", async () => {
   await writeFile(join(tree.path, "run.sh"), "#!/bin/sh\n");
   git("add", "-A");
   git("commit", "-qm", "before");
-  await using workspace = await all.create(["--seed-path", tree.path]);
+  await using workspace = await all.create(["--seed-path", tree.path, "--disk-mib", "64"]);
   await rename(join(tree.path, "src", "moved.txt"), join(tree.path, "renamed.txt"));
   await writeFile(join(tree.path, "changed.txt"), text(numbers.with(50, "fifty").with(150, "a hundred and fifty")));
   await rm(join(tree.path, "gone.txt"));
@@ -317,6 +317,16 @@ test("a patch of git's, by each face, makes what git apply makes", async () => {
   });
   assert.equal(again.code, "PATCH_REJECTED");
   assert.equal(await stateOf(), tip);
+
+  // A full disk leaves everything as it is.
+  await inGuest("dd if=/dev/zero of=/root/fill bs=64k 2>/dev/null; sync; true");
+  const full = await handle.file.write("full", "x".repeat(2 ** 20)).catch((thrown: unknown) => PyroError.from(thrown));
+  assert.ok(full instanceof PyroError && full.code === "GUEST_DISK_FULL", JSON.stringify(full));
+  const made = `--- /dev/null\n+++ b/full\n@@ -0,0 +1 @@\n+${"x".repeat(2 ** 20)}\n`;
+  await assert.rejects(handle.patch.apply(made), { code: "GUEST_DISK_FULL" });
+  await inGuest("rm /root/fill");
+  assert.equal(await stateOf(), tip);
+  assert.equal(await workspace.sh("ls -A / | grep -c pyro-transfer || true"), "0\n");
 });
 
 test("what was written is whole when the microVM is lost, and is there when it is started again", async () => {

@@ -1,5 +1,5 @@
-// This file owns single files and links on their way into the workspace: each is made on the disk, outside of the root, and
-// then put in its place by one rename, as what a transfer stages is.
+// This file owns single files and links on their way into the workspace: each is made on the disk, beneath the root, under a name
+// that nobody can have asked the root for yet, and then put in its place by one rename.
 package transfer
 
 import (
@@ -13,45 +13,33 @@ type Single struct {
 	table *Table
 	name  string
 	// fd is that of a file, -1 for a link.
-	fd int
-	// where says which directory holds the name.
-	where int
+	fd   int
+	mode uint32
+	// gone: it has its place, or was removed.
+	gone bool
 }
 
-const (
-	onDisk = iota
-	inRoot
-	gone
-)
+// ownMode is that of a file until it is whole: where it will be, others may not be allowed to look.
+const ownMode = 0o600
 
-// NewFile makes an empty file of this mode, of root. Errors: *Refusal, those of system calls.
+// NewFile makes an empty file of root, which has this mode when it is closed. Errors: *Refusal, those of system calls.
 func (t *Table) NewFile(mode uint32) (*Single, error) {
-	s := &Single{table: t, name: randomName(), fd: -1}
-	fd, err := unix.Openat(t.diskFD, s.onDisk(), fileFlags, mode&permissions)
-	if err != nil {
+	s := &Single{table: t, name: shown + randomName(), mode: mode}
+	var err error
+	if s.fd, err = unix.Openat(t.upperFD, s.name, fileFlags, ownMode); err != nil {
 		return nil, failed("make", s.name, err)
-	}
-	s.fd = fd
-	// The umask took bits away, and the others are never given at once.
-	if mode&(allModes&^permissions|0o022) != 0 {
-		if err := unix.Fchmod(fd, mode); err != nil {
-			s.Drop()
-			return nil, failed("set the mode of", s.name, err)
-		}
 	}
 	return s, nil
 }
 
 // NewLink makes a symbolic link. Errors: as for NewFile.
 func (t *Table) NewLink(target string) (*Single, error) {
-	s := &Single{table: t, name: randomName(), fd: -1}
-	if err := unix.Symlinkat(target, t.diskFD, s.onDisk()); err != nil {
+	s := &Single{table: t, name: shown + randomName(), fd: -1}
+	if err := unix.Symlinkat(target, t.upperFD, s.name); err != nil {
 		return nil, failed("make", s.name, err)
 	}
 	return s, nil
 }
-
-func (s *Single) onDisk() string { return stagings + "-" + s.name }
 
 // Write appends to a file.
 func (s *Single) Write(data []byte) (int, error) {
@@ -72,7 +60,10 @@ func (s *Single) Close() error {
 	}
 	fd := s.fd
 	s.fd = -1
-	err := unix.SyncFileRange(fd, 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+	err := unix.Fchmod(fd, s.mode)
+	if err == nil {
+		err = unix.SyncFileRange(fd, 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+	}
 	if closeErr := unix.Close(fd); err == nil {
 		err = closeErr
 	}
@@ -85,19 +76,10 @@ func (s *Single) Close() error {
 // Place puts it in a directory of the root under a name, in the place of what has it. It is closed before. Called with the
 // workspace held.
 func (s *Single) Place(directory int, name string) error {
-	upper, err := openDirectory(s.table.diskFD, s.table.upper)
-	if err != nil {
+	if err := unix.Renameat(s.table.rootFD, s.name, directory, name); err != nil {
 		return err
 	}
-	defer unix.Close(upper)
-	if err := unix.Renameat2(s.table.diskFD, s.onDisk(), upper, shown+s.name, unix.RENAME_NOREPLACE); err != nil {
-		return err
-	}
-	s.where = inRoot
-	if err := unix.Renameat(s.table.rootFD, shown+s.name, directory, name); err != nil {
-		return err
-	}
-	s.where = gone
+	s.gone = true
 	return nil
 }
 
@@ -107,15 +89,11 @@ func (s *Single) Drop() {
 		unix.Close(s.fd)
 		s.fd = -1
 	}
-	var err error
-	switch s.where {
-	case onDisk:
-		err = unix.Unlinkat(s.table.diskFD, s.onDisk(), 0)
-	case inRoot:
-		err = unix.Unlinkat(s.table.rootFD, shown+s.name, 0)
+	if s.gone {
+		return
 	}
-	s.where = gone
-	if err != nil && !errors.Is(err, unix.ENOENT) {
+	s.gone = true
+	if err := unix.Unlinkat(s.table.rootFD, s.name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
 		s.table.report("remove what was staged: %v", err)
 	}
 }

@@ -30,6 +30,7 @@ const (
 	stagings = "pyro-transfers"
 	// shown is how the names begin that stagings have in the root, while what is in them is put in its place. leftShown
 	// is that of all names which transfers ever had there.
+	// Single files have such names from the beginning.
 	shown     = ".pyro-transfer-"
 	leftShown = ".pyro-transfer"
 
@@ -49,10 +50,11 @@ var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 // Table holds the transfers of one microVM. Its methods may be called at the same time.
 type Table struct {
 	rootFD, diskFD int
-	// upper is the directory of the disk whose names the root shows.
-	upper  string
-	report func(format string, values ...any)
-	memory atomic.Int64
+	// upper is the directory of the disk whose names the root shows, upperFD a descriptor of it.
+	upper   string
+	upperFD int
+	report  func(format string, values ...any)
+	memory  atomic.Int64
 	// commits is held, as its one element, by what changes the workspace: one at a time.
 	commits chan struct{}
 
@@ -100,8 +102,12 @@ func Open(root string, disk int, upper string, report func(format string, values
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", root, err)
 	}
+	upperFD, err := openDirectory(disk, upper)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", upper, err)
+	}
 	t := &Table{
-		rootFD: fd, diskFD: disk, upper: upper, report: report,
+		rootFD: fd, diskFD: disk, upper: upper, upperFD: upperFD, report: report,
 		commits: make(chan struct{}, 1), transfers: map[string]*transfer{},
 	}
 	t.memory.Store(directoryMemory)
