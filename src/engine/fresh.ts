@@ -9,7 +9,7 @@ import { hostCpus } from "../host/resources.ts";
 import { Gate } from "./gate.ts";
 import { type Identity, MicroVm } from "./microvm.ts";
 import type { Prepared } from "./preparation.ts";
-import type { Progress } from "./templates.ts";
+import type { FoundTemplate, Progress } from "./templates.ts";
 
 export interface FreshOptions {
   /** The launcher's name for it, unique. */
@@ -70,16 +70,30 @@ async function restore(
     ...(identity === undefined ? {} : { identity }),
     ...(formatted === undefined ? {} : { formatted }),
   };
+  const begin = (template: FoundTemplate) => MicroVm.start(driver, template, spec, options.machineId, start);
   try {
-    return await MicroVm.start(driver, prepared.template, spec, options.machineId, start);
+    return await begin(prepared.template);
   } catch (error) {
-    if (!(error instanceof TemplateDamaged)) throw error;
-    const template = await templates.remake(prepared.template, spec, progress);
-    return await MicroVm.start(driver, template, spec, options.machineId, start).catch((again: unknown) => {
-      if (!(again instanceof TemplateDamaged)) throw again;
-      throw new PyroError("MICROVM_START_FAILED", `A template that was just made cannot be used: ${again.message}`, {
-        cause: again,
+    if (error instanceof TemplateDamaged) {
+      const template = await templates.remake(prepared.template, spec, progress);
+      return await begin(template).catch((again: unknown) => {
+        if (!(again instanceof TemplateDamaged)) throw again;
+        throw new PyroError("MICROVM_START_FAILED", `A template that was just made cannot be used: ${again.message}`, {
+          cause: again,
+        });
       });
-    });
+    }
+    if (!endedUnready(error)) throw error;
+    progress({ stage: "restore", message: "The microVM ended before it was ready; starting another", fraction: null });
+    return await begin(prepared.template);
   }
+}
+
+/**
+ * Its guest ended by itself before anything was asked to run in it, so another may take its place, once: under a KVM that is
+ * itself emulated one restore in some tens was seen to reset at its first instructions.
+ */
+function endedUnready(error: unknown): boolean {
+  if (!(error instanceof PyroError) || error.code !== "MICROVM_START_FAILED") return false;
+  return error.cause instanceof PyroError && error.cause.code === "MICROVM_LOST";
 }
