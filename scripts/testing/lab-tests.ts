@@ -13,6 +13,14 @@ const HOME = "/home-of-tests";
 /** Longest time of one file, and of all of them, s. Everything is some tens of times slower there. */
 const FILE_SECONDS = 600;
 const ALL_SECONDS = 1500;
+
+export interface LabTestOptions extends TestEventsOptions {
+  /** Longest time of a file and of all of them together, s. */
+  readonly seconds?: number;
+  /** Added to the environment of the tests. */
+  readonly settings?: Readonly<Record<string, string>>;
+}
+
 const TOLD = 20_000;
 
 /** `environments` is the directory of installed environments in the host's home: nothing can be built in there. */
@@ -21,22 +29,16 @@ export async function runLabTests(
   environments: string,
   files: readonly string[],
   tally: Tally,
-  options: TestEventsOptions = {},
+  { seconds, settings = {}, ...options }: LabTestOptions = {},
 ): Promise<void> {
   if (files.length === 0) return;
   const events = new TestEvents(CHECKOUT, tally, options);
+  const variables = { PYRO_HOME: HOME, PYRO_DRIVER: "firecracker", PYRO_POOL_SIZE: "0", ...settings };
   const words = [
-    ...["--timeout", String(ALL_SECONDS), "--with", `${environments}:${HOME}/environments`, "--"],
-    ...[
-      "env",
-      `PYRO_HOME=${HOME}`,
-      "PYRO_DRIVER=firecracker",
-      "PYRO_POOL_SIZE=0",
-      "node",
-      "--test",
-      "--test-concurrency=1",
-    ],
-    ...[`--test-timeout=${FILE_SECONDS * 1000}`, "--test-reporter=./scripts/testing/lines-reporter.ts"],
+    ...["--timeout", String(seconds ?? ALL_SECONDS), "--with", `${environments}:${HOME}/environments`, "--"],
+    ...["env", ...Object.entries(variables).map(([name, value]) => `${name}=${value}`), "node", "--test"],
+    ...["--test-concurrency=1", `--test-timeout=${(seconds ?? FILE_SECONDS) * 1000}`],
+    "--test-reporter=./scripts/testing/lines-reporter.ts",
     ...files.map((file) => relative(root, file)),
   ];
   const lab = spawn(join(root, "scripts", "lab"), words, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });

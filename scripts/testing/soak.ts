@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Seeded } from "../../test/seed.ts";
 import { type FuzzTarget, fuzzGo, goFuzzTargets } from "./fuzz-go.ts";
+import { runLabTests } from "./lab-tests.ts";
 import { runNodeTests } from "./node-tests.ts";
 import { comparePatches } from "./patches.ts";
 import { Scratch } from "./scratch.ts";
@@ -18,6 +19,9 @@ interface Part {
 
 /** A slice that takes longer hangs, ms. */
 const SLICE_MS = 3 * 3_600_000;
+/** Workspaces made and deleted in the lab, on Firecracker; a slice has its own time there, s. */
+const LAB_CYCLES = 200;
+const LAB_SECONDS = 3 * 3600;
 /** Pairs of released packages whose patches are compared with git's. */
 const PATCH_PAIRS = 200;
 const KILLS_PER_SLICE = { run: 16, pull: 4, workspace: 10 };
@@ -66,6 +70,16 @@ const PARTS: readonly Part[] = [
     slices: 2,
     slice: () =>
       tests(["test/unit/fuzz/guest-link.test.ts", "test/unit/fuzz/host.test.ts"], { PYRO_FUZZ_SECONDS: fuzzSeconds }),
+  },
+  {
+    name: "lab-cycles",
+    slices: 1,
+    slice: () => {
+      const files = [join(root, "test", "lab", "cycles.test.ts")];
+      const settings = { PYRO_LAB_CYCLES: String(LAB_CYCLES) };
+      const how = { diagnostics: true, seconds: LAB_SECONDS, settings };
+      return runLabTests(root, scratch.environments(), files, tally, how);
+    },
   },
   { name: "patches", slices: 1, slice: () => comparePatches(root, PATCH_PAIRS, tally) },
   {
