@@ -239,7 +239,7 @@ test("50 MB: nothing is lost inside the bound, cursors are right, the daemon's m
   );
   const [early = 0, late = 0] = most;
   assert.ok(late < early + (24 << 10), `${early} KiB at most, and ${late} KiB twice as far on`);
-  const screen = await shell.read({ screen: true });
+  const screen = await shell.read({ screen: true, ...QUIET });
   assert.match(screen.output, /end-of-it\n.*#/);
 });
 
