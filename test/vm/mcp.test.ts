@@ -122,6 +122,13 @@ test("profiles offer their tools", async () => {
       "service_start",
       "service_status",
       "service_stop",
+      "shell_close",
+      "shell_list",
+      "shell_open",
+      "shell_read",
+      "shell_resize",
+      "shell_signal",
+      "shell_write",
       "workspace_update",
     ].sort(),
   });
