@@ -23,8 +23,13 @@ const WORKSPACE_CORE = [
   "workspace_create",
   "workspace_delete",
   "workspace_exec",
+  "workspace_file_edit",
+  "workspace_file_list",
+  "workspace_file_read",
+  "workspace_file_write",
   "workspace_list",
   "workspace_logs",
+  "workspace_patch_apply",
   "workspace_status",
   "workspace_sync_push",
 ];
