@@ -246,9 +246,9 @@ export class Life {
       this.idleness.unwatch();
       const last_activity_at = this.idleness.lastActivity.toISOString();
       // Before it is shut down: what ends with it did not end by itself.
+      this.#onIdle();
       await this.#onEnded("The workspace was stopped.");
       this.#stopping = vm;
-      this.#onIdle();
       try {
         await vm.shutdown(this.#deleted);
       } finally {
