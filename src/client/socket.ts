@@ -7,10 +7,10 @@ import type { Where } from "./where.ts";
 
 const CONNECT_MS = 5000;
 
-/** True for what connecting says when no daemon listens. */
+/** True for what connecting says when no daemon listens, or when one died with the connection not yet taken. */
 export function isAbsent(thrown: unknown): boolean {
-  const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
-  return code === "ENOENT" || code === "ECONNREFUSED";
+  const { code, syscall }: NodeJS.ErrnoException = thrown instanceof Error ? thrown : new Error();
+  return code === "ENOENT" || code === "ECONNREFUSED" || (code === "ECONNRESET" && syscall === "connect");
 }
 
 /** Connects, or rejects with the system's error. */
