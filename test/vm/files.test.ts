@@ -11,7 +11,7 @@ import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { Pyro, PyroError } from "pyro-mcp";
 import { pathsFor } from "../../src/engine/paths.ts";
 import type { OutputOf } from "../../src/operations/table.ts";
-import { PYRO, processesOf, sha256, sharedHome } from "./harness.ts";
+import { PYRO, processesOf, sha256, sharedHome, VMM } from "./harness.ts";
 import { scratch, type Workspace, Workspaces } from "./workspaces.ts";
 
 type Json = Record<string, unknown>;
@@ -335,7 +335,7 @@ test("what was written is whole when the microVM is lost, and is there when it i
   await workspace.sh("sync");
   await file.write("lost/old", "y".repeat(200_000));
   await file.write("lost/new", "z".repeat(200_000));
-  const [pid] = await processesOf(pathsFor(process.env, process.getuid?.() ?? 0), /qemu/);
+  const [pid] = await processesOf(pathsFor(process.env, process.getuid?.() ?? 0), VMM);
   assert.ok(pid !== undefined);
   process.kill(pid, "SIGKILL");
   await workspace.untilState("stopped");

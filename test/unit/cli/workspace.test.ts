@@ -642,7 +642,7 @@ test("a shell for a person: what it printed, and what else is known of it as a n
   );
   assert.equal(screen.stderr.includes("\x1b"), false);
   const { stdout } = await say(home, "ws", "shell", "list", "w", "--all");
-  assert.match(stdout, /sh_1 +running +0s +120x30 +\/workspace\nsh_2 +lost /);
+  assert.match(stdout, /sh_1 +running +\d+s +120x30 +\/workspace\nsh_2 +lost /);
   for (const [words, told] of [
     [["attach", "w"], /have to be a terminal/],
     [["attach", "w", "--json"], /no JSON/],
