@@ -5,6 +5,7 @@ import type { InputOf, OutputOf } from "../operations/table.ts";
 import type { Context } from "./context.ts";
 import { interruptible } from "./interrupts.ts";
 import { STDERR, writeAll, writeJson } from "./output.ts";
+import { eachPieceOfStdin, withAcceptedBefore } from "./stdin-pieces.ts";
 import { processWriteView } from "./views/process.ts";
 
 type Input = InputOf<"process.write">;
@@ -41,28 +42,15 @@ async function writeStdin(input: Input, context: Context, signal: AbortSignal): 
       accepted += output.accepted_bytes;
       return { ...output, accepted_bytes: accepted };
     } catch (thrown) {
-      if (!(thrown instanceof PyroError) || typeof thrown.details.accepted_bytes !== "number") throw thrown;
-      const details = { ...thrown.details, accepted_bytes: accepted + thrown.details.accepted_bytes };
-      throw new PyroError(thrown.code, thrown.message, { hint: thrown.hint, details, cause: thrown });
+      throw withAcceptedBefore(thrown, accepted);
     }
   };
-  const stop = () => process.stdin.destroy();
-  signal.addEventListener("abort", stop, { once: true });
   let last: Output | undefined;
-  try {
-    for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
-      for (let at = 0; at < chunk.length; at += PIECE_BYTES) {
-        last = await send(chunk.subarray(at, at + PIECE_BYTES), false);
-        if (last.closed) return last;
-      }
-    }
-  } catch (thrown) {
-    signal.throwIfAborted();
-    throw thrown;
-  } finally {
-    signal.removeEventListener("abort", stop);
-    process.stdin.destroy();
-  }
+  await eachPieceOfStdin(PIECE_BYTES, signal, async (piece) => {
+    last = await send(piece, false);
+    return !last.closed;
+  });
+  if (last?.closed) return last;
   signal.throwIfAborted();
   return last === undefined || input.eof === true ? send(Buffer.alloc(0), input.eof === true) : last;
 }

@@ -1,10 +1,10 @@
 // `pyro workspace shell write`: a text or keys of the command line, or all that comes on stdin.
 import { call } from "../client/call.ts";
-import { PyroError } from "../errors/error.ts";
 import type { InputOf, OutputOf } from "../operations/table.ts";
 import type { Context } from "./context.ts";
 import { interruptible } from "./interrupts.ts";
 import { STDERR, writeAll, writeJson } from "./output.ts";
+import { eachPieceOfStdin, withAcceptedBefore } from "./stdin-pieces.ts";
 import { shellWriteView } from "./views/shell.ts";
 
 type Input = InputOf<"shell.write">;
@@ -40,29 +40,16 @@ async function writeStdin(input: Input, context: Context, signal: AbortSignal): 
       first.cursor ??= output.cursor;
       return { ...output, cursor: first.cursor, accepted_bytes: accepted };
     } catch (thrown) {
-      if (!(thrown instanceof PyroError) || typeof thrown.details.accepted_bytes !== "number") throw thrown;
-      const details = { ...thrown.details, accepted_bytes: accepted + thrown.details.accepted_bytes };
-      throw new PyroError(thrown.code, thrown.message, { hint: thrown.hint, details, cause: thrown });
+      throw withAcceptedBefore(thrown, accepted);
     }
   };
-  const stop = () => process.stdin.destroy();
-  signal.addEventListener("abort", stop, { once: true });
   let output: Output | undefined;
-  try {
-    for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
-      for (let at = 0; at < chunk.length; at += PIECE_BYTES) {
-        const typed = asTyped(chunk.subarray(at, at + PIECE_BYTES), last);
-        last = chunk[Math.min(at + PIECE_BYTES, chunk.length) - 1];
-        output = await send(typed);
-      }
-    }
-  } catch (thrown) {
-    signal.throwIfAborted();
-    throw thrown;
-  } finally {
-    signal.removeEventListener("abort", stop);
-    process.stdin.destroy();
-  }
+  await eachPieceOfStdin(PIECE_BYTES, signal, async (piece) => {
+    const typed = asTyped(piece, last);
+    last = piece.at(-1);
+    output = await send(typed);
+    return true;
+  });
   signal.throwIfAborted();
   const ended = last === NEWLINE || last === ENTER;
   if (output !== undefined && (ended || input.no_newline === true)) return output;
