@@ -285,6 +285,8 @@ func fetch(t *testing.T, name, version, archive string) error {
 	check(t, err)
 	defer os.RemoveAll(directory)
 	command := exec.Command("npm", "pack", "--silent", "--pack-destination", directory, name+"@"+version)
+	// npm's own cache of compiled code would be left behind.
+	command.Env = append(os.Environ(), "NODE_DISABLE_COMPILE_CACHE=1")
 	command.WaitDelay = time.Second
 	timer := time.AfterFunc(fetchTime, func() { _ = command.Process.Kill() })
 	defer timer.Stop()
