@@ -6,8 +6,8 @@ import { syncPath } from "../host/records.ts";
 import { freeDiskMib } from "../host/resources.ts";
 import { copySparse } from "../host/sparse-copy.ts";
 
-/** What a copy leaves free, MiB: with less some microVMs are stopped for want of room. */
-const LEFT_FREE_MIB = 768;
+/** What a copy leaves free, MiB: with less nothing is begun, and what runs is about to be stopped for want of room. */
+const LEFT_FREE_MIB = 256;
 const MIB = 2 ** 20;
 
 /** Bytes of the host's disk that a file holds, those that it shares with others included; 0 where there is none. */
