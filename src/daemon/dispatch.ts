@@ -4,6 +4,15 @@ import { PyroError } from "../errors/error.ts";
 import type { OperationName, OutputOf, ParsedInputOf } from "../operations/table.ts";
 import { type RequestHead, ToClient } from "../wire/protocol.ts";
 import { serveExec } from "./exec.ts";
+import {
+  deleteSnapshot,
+  listSnapshots,
+  serveClone,
+  serveReset,
+  serveSnapshot,
+  serveStart as serveWorkspaceStart,
+  serveStop as serveWorkspaceStop,
+} from "./lifecycle.ts";
 import { serveLogs } from "./logs.ts";
 import { listProcesses, readProcess, serveWait, signalProcess, writeProcess } from "./processes.ts";
 import { teller } from "./progress.ts";
@@ -20,6 +29,11 @@ type Streaming =
   | "workspace.sync_push"
   | "workspace.exec"
   | "workspace.logs"
+  | "workspace.stop"
+  | "workspace.start"
+  | "workspace.reset"
+  | "workspace.clone"
+  | "snapshot.create"
   | "process.wait"
   | "service.start"
   | "service.stop"
@@ -59,6 +73,8 @@ export const UNARY: { readonly [N in Unary]: UnaryHandler<N> } = {
   "process.list": listProcesses,
   "process.write": writeProcess,
   "process.signal": signalProcess,
+  "snapshot.list": listSnapshots,
+  "snapshot.delete": deleteSnapshot,
   "service.list": listServices,
   "service.status": serviceStatus,
   "shell.list": listShells,
@@ -91,6 +107,11 @@ export const STREAMING: { readonly [N in Streaming]: StreamHandler<N> } = {
   "workspace.sync_push": servePush,
   "workspace.exec": serveExec,
   "workspace.logs": serveLogs,
+  "workspace.stop": serveWorkspaceStop,
+  "workspace.start": serveWorkspaceStart,
+  "workspace.reset": serveReset,
+  "workspace.clone": serveClone,
+  "snapshot.create": serveSnapshot,
   "process.wait": serveWait,
   "service.start": serveStart,
   "service.stop": serveStop,

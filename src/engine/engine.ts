@@ -54,7 +54,10 @@ export class Engine {
     const machines = new Machines(this.starts, this.pool);
     this.runs = new Runs({ paths, preparation, machines }, this.#launcher);
     this.workspaces = new Workspaces({ paths, preparation, machines, launcher: this.#launcher });
-    this.#diskWatch = new DiskWatch(paths.state, () => [...this.runs.live, ...this.workspaces.live]);
+    this.#diskWatch = new DiskWatch(paths.state, () => [
+      ...this.runs.live,
+      ...this.workspaces.live.map(({ room }) => room),
+    ]);
     this.doctor = new Doctor({
       paths,
       settings,

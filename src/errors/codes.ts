@@ -170,8 +170,9 @@ export const CODES = {
   WORKSPACE_STATE: {
     exit: 1,
     retryable: true,
-    hint: "`pyro workspace status` shows its state; one that is being created is ready soon.",
-    mcpHint: "`workspace_status` shows its state; one that is being created is ready soon.",
+    hint: "`pyro workspace status` shows its state; one that is being created or reset is ready soon, one that was stopped is started by `pyro workspace start`.",
+    mcpHint:
+      "`workspace_status` shows its state; one that is being created or reset is ready soon, one that was stopped is started by `workspace_start`.",
   },
   WORKSPACE_FAILED: {
     exit: 1,
@@ -288,6 +289,18 @@ export const CODES = {
     retryable: false,
     hint: "Read the end of its log; `pyro workspace service logs` has all of it, and the same name can be started again.",
     mcpHint: "Read `log_tail`; `service_logs` has all of it, and the same `service_name` can be started again.",
+  },
+  SNAPSHOT_NOT_FOUND: {
+    exit: 1,
+    retryable: false,
+    hint: "See `pyro workspace snapshot list` for the snapshots there are; `baseline` is always there.",
+    mcpHint: "Use `snapshot_list` for the snapshots there are; `baseline` is always there.",
+  },
+  SNAPSHOT_EXISTS: {
+    exit: 1,
+    retryable: false,
+    hint: "Choose another name, or delete the one that has it with `pyro workspace snapshot delete`.",
+    mcpHint: "Choose another `snapshot_name`, or delete the one that has it with `snapshot_delete`.",
   },
   SHELL_NOT_FOUND: {
     exit: 1,

@@ -4,6 +4,7 @@ import type { Operation } from "./define.ts";
 import { envInspect, envList, envPrune, envPull } from "./environment.ts";
 import { fileEdit, fileList, fileRead, fileWrite, patchApply } from "./file.ts";
 import { doctor } from "./host.ts";
+import { workspaceClone, workspaceReset, workspaceStart, workspaceStop } from "./lifecycle.ts";
 import { processList, processRead, processSignal, processWait, processWrite, run } from "./process.ts";
 import { serviceList, serviceLogs, serviceStart, serviceStatus, serviceStop } from "./service.ts";
 import {
@@ -16,6 +17,7 @@ import {
   shellSignal,
   shellWrite,
 } from "./shell.ts";
+import { snapshotCreate, snapshotDelete, snapshotList } from "./snapshot.ts";
 import {
   workspaceCreate,
   workspaceDelete,
@@ -34,6 +36,10 @@ export const OPERATIONS = {
   "workspace.status": workspaceStatus,
   "workspace.update": workspaceUpdate,
   "workspace.delete": workspaceDelete,
+  "workspace.stop": workspaceStop,
+  "workspace.start": workspaceStart,
+  "workspace.reset": workspaceReset,
+  "workspace.clone": workspaceClone,
   "workspace.sync_push": workspaceSyncPush,
   "workspace.exec": workspaceExec,
   "workspace.logs": workspaceLogs,
@@ -60,6 +66,9 @@ export const OPERATIONS = {
   "shell.resize": shellResize,
   "shell.close": shellClose,
   "shell.attach": shellAttach,
+  "snapshot.create": snapshotCreate,
+  "snapshot.list": snapshotList,
+  "snapshot.delete": snapshotDelete,
   "env.list": envList,
   "env.pull": envPull,
   "env.inspect": envInspect,

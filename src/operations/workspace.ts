@@ -47,7 +47,7 @@ export const workspaceRecord = {
     .enum(["idle", "stopped", "lost"])
     .nullable()
     .describe(
-      "Why it is stopped: no activity for ttl_seconds, asked to, or its microVM was lost. idle and lost: the next operation starts it again",
+      "Why it is stopped: no activity for ttl_seconds, asked to, or its microVM was lost. idle and lost: the next operation starts it again; stopped: only a start does",
     ),
   failure: z
     .object({ stage: z.string(), message: z.string(), console_tail: z.string() })
@@ -86,7 +86,7 @@ export const workspaceRecord = {
   running_shell_count: z.int(),
   service_count: z.int(),
   running_service_count: z.int(),
-  snapshot_count: z.int(),
+  snapshot_count: z.int().describe("Snapshots that were made of it; the baseline is not counted"),
   reset_count: z.int(),
   last_reset_at: f.timestamp.nullable(),
 } as const;
@@ -199,7 +199,7 @@ export const workspaceStatus = defineOperation({
     tool: "workspace_status",
     title: "Show a workspace",
     description:
-      "Use this to see a workspace's state, sizes, seed, and its last command. A stopped one starts by itself when it is used.",
+      "Use this to see a workspace's state, sizes, seed, and its last command. A stopped one starts by itself when it is used, unless its stop_reason is stopped.",
   },
   sdk: { method: "statusWorkspace" },
 });

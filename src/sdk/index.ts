@@ -6,5 +6,6 @@ export type { Process, Run } from "./process.ts";
 export { Pyro, type PyroOptions } from "./pyro.ts";
 export type { Service } from "./service.ts";
 export type { Shell, ShellView, WorkspaceShells } from "./shell.ts";
+export type { WorkspaceSnapshots } from "./snapshots.ts";
 export type * from "./types.ts";
 export type { Workspace, WorkspaceProcesses, WorkspaceServices } from "./workspace.ts";

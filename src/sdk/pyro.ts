@@ -1,19 +1,16 @@
 // The client: one typed method per row of the table.
-import { call } from "../client/call.ts";
 import { openStream } from "../client/stream.ts";
 import { whereFrom } from "../client/where.ts";
-import { PyroError } from "../errors/error.ts";
 import { OPERATIONS } from "../operations/table.ts";
 import { Calls } from "./calls.ts";
 import { toCamel } from "./case.ts";
 import { emitted, listing } from "./listing.ts";
+import { make } from "./making.ts";
 import { Process, type Run } from "./process.ts";
 import { ShellView } from "./shell.ts";
 import type * as t from "./types.ts";
 import { Workspace } from "./workspace.ts";
 
-/** Tries at deleting what an ephemeral create left, when no daemon answers. */
-const REMOVALS = 3;
 /** Most of a log in one result, bytes. */
 const MOST_LOG_BYTES = 65_536;
 
@@ -43,9 +40,7 @@ export class Pyro implements AsyncDisposable {
    * `ephemeral` it is deleted when the handle is disposed of, and nothing stays of one that could not be finished.
    */
   createWorkspace(input: t.WorkspaceCreateInput = {}, options: t.EventOptions<t.WorkspaceEvent> = {}) {
-    const made = this.#create(input, options);
-    this.#calls.track(made);
-    return made;
+    return this.#make("workspace.create", input, options);
   }
 
   /** A handle on a workspace that there is, by id or name. Asks nothing: the first call tells whether it is there. */
@@ -75,6 +70,57 @@ export class Pyro implements AsyncDisposable {
   /** Deletes a workspace with everything in it. */
   deleteWorkspace(input: t.WorkspaceDeleteInput, options: t.CallOptions = {}): Promise<t.WorkspaceDeleteResult> {
     return this.#calls.call("workspace.delete", input, options);
+  }
+
+  /** Stops a workspace: what runs in it ends, its files are kept. Resolves when it is stopped. */
+  stopWorkspace(
+    input: t.WorkspaceStopInput,
+    options: t.EventOptions<t.WorkspaceEvent> = {},
+  ): Promise<t.WorkspaceRecord> {
+    return this.#calls.stream("workspace.stop", input, options);
+  }
+
+  /** Starts a workspace that is stopped, and resolves when it is ready. */
+  startWorkspace(
+    input: t.WorkspaceStartInput,
+    options: t.EventOptions<t.WorkspaceEvent> = {},
+  ): Promise<t.WorkspaceRecord> {
+    return this.#calls.stream("workspace.start", input, options);
+  }
+
+  /** Puts a workspace back to a snapshot, or to what it was created as. Everything since is lost. */
+  resetWorkspace(
+    input: t.WorkspaceResetInput,
+    options: t.EventOptions<t.WorkspaceEvent> = {},
+  ): Promise<t.WorkspaceRecord> {
+    return this.#calls.stream("workspace.reset", input, options);
+  }
+
+  /**
+   * Makes a workspace that begins with the files of another, as they are now or were in a snapshot; the other goes on. It is
+   * a handle as createWorkspace gives it, `ephemeral` too.
+   */
+  cloneWorkspace(input: t.WorkspaceCloneInput, options: t.EventOptions<t.WorkspaceEvent> = {}) {
+    return this.#make("workspace.clone", input, options);
+  }
+
+  /** Keeps the disk of a workspace as it stands now, under a name; what runs in it goes on. */
+  createSnapshot(
+    input: t.SnapshotCreateInput,
+    options: t.EventOptions<t.WorkspaceEvent> = {},
+  ): Promise<t.SnapshotRecord> {
+    return this.#calls.stream("snapshot.create", input, options);
+  }
+
+  /** Lists the snapshots of a workspace, the baseline first. */
+  listSnapshots(input: t.SnapshotListInput, options: t.CallOptions = {}): t.Listing<t.SnapshotList, t.SnapshotFacts> {
+    const page = (cursor?: string) => this.#calls.call("snapshot.list", { ...input, cursor }, options);
+    return listing(page, input.cursor, ({ snapshots }) => snapshots);
+  }
+
+  /** Deletes a snapshot. The workspace stays as it is. */
+  deleteSnapshot(input: t.SnapshotDeleteInput, options: t.CallOptions = {}): Promise<t.SnapshotDeleteResult> {
+    return this.#calls.call("snapshot.delete", input, options);
   }
 
   /** Brings a directory, a file or an archive of this host into a workspace: all of it arrives, or nothing does. */
@@ -306,6 +352,16 @@ export class Pyro implements AsyncDisposable {
     await this.close();
   }
 
+  #make(
+    operation: "workspace.create" | "workspace.clone",
+    input: { readonly ephemeral?: boolean | undefined },
+    options: t.EventOptions<t.WorkspaceEvent>,
+  ): Promise<Workspace> {
+    const made = make(this, this.#calls, operation, input, options);
+    this.#calls.track(made);
+    return made;
+  }
+
   #command<Result extends t.RunResult | t.ExecResult>(
     operation: "run" | "workspace.exec",
     input: unknown,
@@ -318,37 +374,6 @@ export class Pyro implements AsyncDisposable {
     );
     this.#calls.track(begun.settled);
     return begun;
-  }
-
-  async #create(
-    { ephemeral = false, ...input }: t.WorkspaceCreateInput,
-    { onEvent, ...options }: t.EventOptions<t.WorkspaceEvent>,
-  ): Promise<Workspace> {
-    const signal = this.#calls.signal(options);
-    const stream = await this.#calls.open("workspace.create", input, { onEvent, signal });
-    try {
-      const record = toCamel(OPERATIONS["workspace.create"].output, await stream.result) as t.WorkspaceRecord;
-      const { workspaceId } = record;
-      return new Workspace(this, workspaceId, record, ephemeral ? () => this.#remove(workspaceId) : undefined);
-    } catch (thrown) {
-      // The client chose the id, so what was begun can be found although no answer came.
-      if (ephemeral && stream.id !== undefined) await this.#remove(stream.id).catch(() => {});
-      throw thrown;
-    }
-  }
-
-  /** Deletes a workspace that may be gone already, also of a client that was closed. */
-  async #remove(workspaceId: string): Promise<void> {
-    for (let left = REMOVALS - 1; ; left--) {
-      try {
-        await call(this.#calls.where, "workspace.delete", { workspace_id: workspaceId });
-        return;
-      } catch (thrown) {
-        const { code } = PyroError.from(thrown);
-        if (code === "WORKSPACE_NOT_FOUND") return;
-        if (code !== "DAEMON_UNREACHABLE" || left === 0) throw thrown;
-      }
-    }
   }
 
   #followLogs(input: t.FollowedLogsInput, options: t.CallOptions): AsyncIterable<t.LogEntry> {

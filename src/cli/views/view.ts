@@ -4,6 +4,7 @@ import type { Context } from "../context.ts";
 import { doctorView } from "./doctor.ts";
 import { envInspectView, envListView, envPruneView, envPullView } from "./environment.ts";
 import { fileChangedView, fileListView, fileReadView, patchView } from "./file.ts";
+import { workspaceCloneView, workspaceResetView, workspaceStartView, workspaceStopView } from "./lifecycle.ts";
 import { logsView } from "./logs.ts";
 import {
   execView,
@@ -25,6 +26,7 @@ import {
   shellSignalView,
   shellWriteView,
 } from "./shell.ts";
+import { snapshotCreateView, snapshotDeleteView, snapshotListView } from "./snapshot.ts";
 import {
   syncPushView,
   workspaceCreateView,
@@ -53,6 +55,10 @@ export const VIEWS: { readonly [N in OperationName]: View<N> } = {
   "workspace.status": workspaceStatusView,
   "workspace.update": workspaceUpdateView,
   "workspace.delete": workspaceDeleteView,
+  "workspace.stop": workspaceStopView,
+  "workspace.start": workspaceStartView,
+  "workspace.reset": workspaceResetView,
+  "workspace.clone": workspaceCloneView,
   "workspace.sync_push": syncPushView,
   "workspace.exec": execView,
   "workspace.logs": logsView,
@@ -78,6 +84,9 @@ export const VIEWS: { readonly [N in OperationName]: View<N> } = {
   "shell.resize": shellResizeView,
   "shell.close": shellCloseView,
   "shell.attach": shellAttachView,
+  "snapshot.create": snapshotCreateView,
+  "snapshot.list": snapshotListView,
+  "snapshot.delete": snapshotDeleteView,
   "env.list": envListView,
   "env.pull": envPullView,
   "env.inspect": envInspectView,
