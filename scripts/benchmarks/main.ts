@@ -5,6 +5,7 @@ import { cpus, loadavg, totalmem } from "node:os";
 import { others, runs, startUp } from "./commands.ts";
 import { files } from "./files.ts";
 import { idle } from "./idle.ts";
+import { lifecycle } from "./lifecycle.ts";
 import { LINK, Machines } from "./machines.ts";
 import { type Row, table } from "./samples.ts";
 import { services } from "./services.ts";
@@ -63,6 +64,8 @@ try {
   rows.push(await workspaceLists(count, 100));
   say("services: starting and stopping");
   rows.push(...(await services(count)));
+  say("snapshots, resets and starts");
+  rows.push(...(await lifecycle(Math.min(count, 10))));
   say("files of a workspace");
   rows.push(...(await files(count)));
   say(`${many} microVMs side by side, then ${many} workspaces`);

@@ -142,7 +142,7 @@ test("a workspace that is stopped keeps its disk, and starts only when it is ask
   assert.deepEqual([stopped.state, stopped.stopReason, stopped.runningServiceCount], ["stopped", "stopped", 0]);
   assert.deepEqual([(await web.status()).state, (await web.status()).stopReason], ["stopped", "workspace_stopped"]);
   assert.equal((await workspace.stop()).state, "stopped");
-  await assert.rejects(workspace.exec(["true"]), withCode("WORKSPACE_STATE", /was stopped/));
+  await assert.rejects(workspace.exec(["true"]).then(), withCode("WORKSPACE_STATE", /was stopped/));
   await assert.rejects(workspace.file.read("sum"), withCode("WORKSPACE_STATE"));
 
   // Its disk can be kept, copied and put back as it lies there.
@@ -163,9 +163,11 @@ test("a workspace that is stopped keeps its disk, and starts only when it is ask
   assert.equal(await sh(workspace, "sha256sum -c sum; tool; ls -A /tmp"), "big: OK\ntool\n");
 
   // Whatever is going on, a deletion wins.
-  const going = [workspace.stop(), workspace.reset(), workspace.snapshot.create("late"), workspace.clone()];
+  const going: Promise<unknown>[] = [workspace.stop(), workspace.reset()];
+  going.push(workspace.snapshot.create("late"), workspace.clone());
+  const settled = Promise.allSettled(going);
   await workspace.delete();
-  for (const one of await within(Promise.allSettled(going), 60_000)) {
+  for (const one of await within(settled, 60_000)) {
     if (one.status === "rejected") withCode("WORKSPACE_NOT_FOUND")(one.reason);
   }
   await assert.rejects(workspace.start(), withCode("WORKSPACE_NOT_FOUND"));
@@ -214,7 +216,7 @@ test(`${ROUNDS} snapshots under heavy writing: database and repository are whole
       printed += Buffer.from(data).toString();
       if (/rows/.test(printed) && /commits/.test(printed)) break;
     }
-    const lost = assert.rejects(Promise.resolve(writer), withCode("MICROVM_LOST"));
+    const lost = assert.rejects(writer.then(), withCode("MICROVM_LOST"));
     await workspace.snapshot.create("midway");
     // It goes on: what follows is not in the snapshot.
     const counting =

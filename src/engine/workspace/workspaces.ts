@@ -134,7 +134,8 @@ export class Workspaces {
   get(idOrName: string): Workspace {
     const found = this.#all.get(idOrName) ?? this.#named(idOrName);
     if (found !== undefined && !found.isDeleted) return found;
-    const names = [...this.#all.values()].flatMap(({ workspaceId, name }) => [workspaceId, ...(name ? [name] : [])]);
+    const living = [...this.#all.values()].filter(({ isDeleted }) => !isDeleted);
+    const names = living.flatMap(({ workspaceId, name }) => [workspaceId, ...(name ? [name] : [])]);
     const near = nearest(idOrName, names);
     const guess = near.length > 0 ? ` Did you mean ${near.join(" or ")}?` : "";
     throw new PyroError("WORKSPACE_NOT_FOUND", `There is no workspace ${idOrName}.${guess}`);
