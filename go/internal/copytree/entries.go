@@ -193,7 +193,11 @@ func copyAttributes(name string, a attributes) error {
 	if size, err = a.list(names); err != nil {
 		return &Error{name, true, err}
 	}
-	for key := range bytes.SplitSeq(bytes.TrimSuffix(names[:size], []byte{0}), []byte{0}) {
+	for key := range bytes.SplitSeq(names[:size], []byte{0}) {
+		// Behind the last, and alone where an overlay keeps all of them to itself.
+		if len(key) == 0 {
+			continue
+		}
 		n, err := a.get(string(key), value)
 		if err != nil {
 			return &Error{name, true, err}
