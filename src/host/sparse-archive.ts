@@ -81,7 +81,7 @@ export class SparseWriter {
   async #failure(): Promise<PyroError> {
     const { missing, said } = await this.#ended;
     if (missing) return toolMissing();
-    if (/No space left on device|Disk quota exceeded/.test(said)) {
+    if (/No space left on device|Disk quota exceeded|Wrote only \d+ of \d+ bytes/.test(said)) {
       return new PyroError("HOST_DISK_FULL", `There is no space left in ${this.#directory}.`, {
         hint: "Free space where the output is to be, or choose another place for it.",
       });

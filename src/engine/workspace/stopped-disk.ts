@@ -106,12 +106,13 @@ export class StoppedDisk {
   }
 
   #check(): void {
-    const { workspace_id, state, image, identity } = this.record;
+    const { workspace_id, state, image, identity, resetting } = this.record;
     if (state === "started" || state === "creating") {
       const message = `The workspace ${workspace_id} is ${state}: its disk can be looked at when it is stopped.`;
       throw new PyroError("WORKSPACE_STATE", message, { hint: STOP_FIRST_HINT });
     }
-    if (image === null || identity === null) throw failedError(this.record);
+    // Of one that is half reset nobody knows which disk that would be.
+    if (image === null || identity === null || resetting !== null) throw failedError(this.record);
   }
 
   /** Counted from here on, whatever comes of it. */
