@@ -3,6 +3,7 @@
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { cpus, loadavg, totalmem } from "node:os";
 import { others, runs, startUp } from "./commands.ts";
+import { disks } from "./disk.ts";
 import { files } from "./files.ts";
 import { idle } from "./idle.ts";
 import { lifecycle } from "./lifecycle.ts";
@@ -68,6 +69,8 @@ try {
   rows.push(...(await lifecycle(Math.min(count, 10))));
   say("files of a workspace");
   rows.push(...(await files(count)));
+  say("the disk of a stopped workspace");
+  rows.push(...(await disks(count)));
   say(`${many} microVMs side by side, then ${many} workspaces`);
   rows.push(...(await idle(many)));
   rows.push(await manyWorkspaces(many));

@@ -253,6 +253,24 @@ export const CODES = {
     hint: "Remove something in the workspace, or create one with a larger --disk-mib; nothing was changed.",
     mcpHint: "Remove something in the workspace, or create one with a larger `disk_mib`; nothing was changed.",
   },
+  DISK_DAMAGED: {
+    exit: 1,
+    retryable: false,
+    hint: "The workspace's disk cannot be read there; what can be is still shown and exported. `pyro workspace delete` removes it.",
+    mcpHint: "The workspace's disk cannot be read there; other parts of it may be. `workspace_delete` removes it.",
+  },
+  DISK_EXPORT_RUNNING: {
+    exit: 1,
+    retryable: true,
+    hint: "The workspace's disk is being exported; try again when that is done.",
+    mcpHint: "The export goes on; make the same call again to wait for it.",
+  },
+  OUTPUT_EXISTS: {
+    exit: 1,
+    retryable: false,
+    hint: "Name another file with --output, or remove that one; nothing is overwritten.",
+    mcpHint: "Name another `output_path`; nothing is overwritten.",
+  },
   HOST_PATH_FORBIDDEN: {
     exit: 1,
     retryable: false,

@@ -1,6 +1,7 @@
 // All rows. Every type in the faces is inferred from here.
 import type { z } from "zod";
 import type { Operation } from "./define.ts";
+import { diskExport, diskList, diskRead } from "./disk.ts";
 import { envInspect, envList, envPrune, envPull } from "./environment.ts";
 import { fileEdit, fileList, fileRead, fileWrite, patchApply } from "./file.ts";
 import { doctor } from "./host.ts";
@@ -48,6 +49,9 @@ export const OPERATIONS = {
   "workspace.file_write": fileWrite,
   "workspace.file_edit": fileEdit,
   "workspace.patch_apply": patchApply,
+  "workspace.disk_list": diskList,
+  "workspace.disk_read": diskRead,
+  "workspace.disk_export": diskExport,
   "process.list": processList,
   "process.read": processRead,
   "process.write": processWrite,

@@ -1,6 +1,7 @@
 // What the SDK exports: the client, the handles that it gives, and the types of all that goes in and comes out.
 export type { ErrorCode } from "../errors/codes.ts";
 export { type ErrorData, PyroError } from "../errors/error.ts";
+export type { WorkspaceDisk } from "./disk.ts";
 export type { WorkspaceFiles, WorkspacePatches } from "./files.ts";
 export type { Process, Run } from "./process.ts";
 export { Pyro, type PyroOptions } from "./pyro.ts";

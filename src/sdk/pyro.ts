@@ -179,6 +179,25 @@ export class Pyro implements AsyncDisposable {
     return this.#calls.call("workspace.patch_apply", input, options);
   }
 
+  /** Lists what is in a directory of a stopped workspace's system; with `recursive` also what is below. */
+  listWorkspaceDisk(input: t.DiskListInput, options: t.CallOptions = {}): t.Listing<t.DiskList, t.FileFacts> {
+    const page = (cursor?: string) => this.#calls.call("workspace.disk_list", { ...input, cursor }, options);
+    return listing(page, input.cursor, ({ entries }) => entries);
+  }
+
+  /** Reads a file of a stopped workspace's system: at most 65,536 bytes unless `maxBytes` says otherwise. */
+  readWorkspaceDisk(input: t.DiskReadInput, options: t.CallOptions = {}): Promise<t.DiskReadResult> {
+    return this.#calls.call("workspace.disk_read", input, options);
+  }
+
+  /** Exports a stopped workspace's whole system as an ext4 image, to a file of this host that is not there yet. */
+  exportWorkspaceDisk(
+    input: t.DiskExportInput,
+    options: t.EventOptions<t.WorkspaceEvent> = {},
+  ): Promise<t.DiskExportResult> {
+    return this.#calls.download("workspace.disk_export", input, options);
+  }
+
   /** Lists the processes of a workspace that run, or all of them. */
   listProcesses(input: t.ProcessListInput, options: t.CallOptions = {}): t.Listing<t.ProcessList, t.ProcessFacts> {
     const page = (cursor?: string) => this.#calls.call("process.list", { ...input, cursor }, options);

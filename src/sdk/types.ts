@@ -67,6 +67,13 @@ export type FileEditResult = SdkOutput<"workspace.file_edit">;
 export type PatchApplyInput = SdkInput<"workspace.patch_apply">;
 export type PatchApplyResult = SdkOutput<"workspace.patch_apply">;
 
+export type DiskListInput = SdkInput<"workspace.disk_list">;
+export type DiskList = SdkOutput<"workspace.disk_list">;
+export type DiskReadInput = SdkInput<"workspace.disk_read">;
+export type DiskReadResult = SdkOutput<"workspace.disk_read">;
+export type DiskExportInput = SdkInput<"workspace.disk_export">;
+export type DiskExportResult = SdkOutput<"workspace.disk_export">;
+
 export type ProcessListInput = SdkInput<"process.list">;
 export type ProcessList = SdkOutput<"process.list">;
 /** A process without its output. */

@@ -1,4 +1,5 @@
 // A workspace as a person holds it: the same calls as Pyro's, with its id filled in, and what is deleted with it.
+import { diskCalls, type WorkspaceDisk } from "./disk.ts";
 import { fileCalls, patchCalls, type WorkspaceFiles, type WorkspacePatches } from "./files.ts";
 import type { Process } from "./process.ts";
 import type { Pyro } from "./pyro.ts";
@@ -79,6 +80,7 @@ export class Workspace implements AsyncDisposable {
   readonly snapshot: WorkspaceSnapshots;
   readonly file: WorkspaceFiles;
   readonly patch: WorkspacePatches;
+  readonly disk: WorkspaceDisk;
   readonly #pyro: Pyro;
   #atDispose: (() => Promise<void>) | undefined;
 
@@ -92,6 +94,7 @@ export class Workspace implements AsyncDisposable {
     this.snapshot = snapshotCalls(pyro, workspaceId);
     this.file = fileCalls(pyro, workspaceId);
     this.patch = patchCalls(pyro, workspaceId);
+    this.disk = diskCalls(pyro, workspaceId);
     this.process = {
       list: (input, options) => pyro.listProcesses({ ...input, workspaceId }, options),
       read: (processId, input, options) => pyro.readProcess({ ...input, workspaceId, processId }, options),

@@ -1,6 +1,7 @@
 // What a view is, and the one for each row: how an output reads for a person.
 import type { OperationName, OutputOf } from "../../operations/table.ts";
 import type { Context } from "../context.ts";
+import { diskExportView } from "./disk.ts";
 import { doctorView } from "./doctor.ts";
 import { envInspectView, envListView, envPruneView, envPullView } from "./environment.ts";
 import { fileChangedView, fileListView, fileReadView, patchView } from "./file.ts";
@@ -67,6 +68,9 @@ export const VIEWS: { readonly [N in OperationName]: View<N> } = {
   "workspace.file_write": fileChangedView,
   "workspace.file_edit": fileChangedView,
   "workspace.patch_apply": patchView,
+  "workspace.disk_list": fileListView,
+  "workspace.disk_read": fileReadView,
+  "workspace.disk_export": diskExportView,
   "process.list": processListView,
   "process.write": processWriteView,
   "process.signal": processSignalView,

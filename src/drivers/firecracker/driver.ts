@@ -57,7 +57,14 @@ export interface FirecrackerOptions {
 
 export class FirecrackerDriver implements Driver {
   readonly name = "firecracker";
-  readonly features: Features = { acceleration: "kvm", pause: true, hotAttach: false, stopsWhenFull: false };
+  readonly features: Features = {
+    acceleration: "kvm",
+    pause: true,
+    hotAttach: false,
+    // Whether a drive is read-only is a part of the snapshot.
+    readOnlyDrives: false,
+    stopsWhenFull: false,
+  };
   readonly fence: string;
   readonly #options: FirecrackerOptions;
   /** In a jail it inherits no descriptors: memory goes by name. */

@@ -5,6 +5,7 @@ import { orAborted } from "../../abort/or-aborted.ts";
 import { Turns } from "../../abort/turns.ts";
 import { PyroError } from "../../errors/error.ts";
 import type { Launcher } from "../../launcher/launcher.ts";
+import type { Inspections } from "../inspections.ts";
 import { checkDisk } from "../limits.ts";
 import type { Machines } from "../machines.ts";
 import type { MicroVm } from "../microvm.ts";
@@ -21,6 +22,7 @@ export interface WorkspaceContext {
   readonly preparation: Preparation;
   readonly machines: Machines;
   readonly launcher: Launcher;
+  readonly inspections: Inspections;
 }
 
 /** A start that failed is tried again by whoever comes next; every other failure stays. */
@@ -32,6 +34,8 @@ const RELEASE_MS = 6000;
 
 export class Life {
   readonly idleness: Idleness;
+  /** Called, in its turn, before its microVM is started: nobody else has its disk from then on, or it throws. */
+  takeDisk: () => Promise<void> = async () => {};
   readonly #context: WorkspaceContext;
   readonly #ledger: Ledger;
   /** Aborts when the workspace is deleted. */
@@ -245,6 +249,7 @@ export class Life {
     try {
       await checkDisk(paths);
       if (image === null || identity === null) throw failedError(record);
+      await this.takeDisk();
       progress({ stage: "start", message: "Starting the workspace", fraction: null });
       prepared = await preparation.prepareAgain(shapeOf(record), { ...image, environment }, progress, signal);
       const diskPath = layoutOf(this.#ledger.directory).disk;

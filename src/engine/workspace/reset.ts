@@ -58,6 +58,8 @@ export async function reset(
   if (record.state === "failed" && !mends) throw failedError(record);
   const isDone = requestId !== undefined && record.last_reset_request === requestId;
   if (!isDone) {
+    // What looks at the old disk would show it as the new one.
+    await life.takeDisk();
     const source = snapshots.source(snapshotName);
     // One that an earlier call could not finish.
     if (record.resetting !== null) await finishWith(parts);

@@ -34,6 +34,7 @@ import { destinationOf, factsOf, fixBaseline, limitsOf, send, type Upload } from
 import type { Services } from "./services.ts";
 import type { Shells } from "./shells.ts";
 import { Snapshots } from "./snapshots.ts";
+import { StoppedDisk } from "./stopped-disk.ts";
 
 /** How long a daemon that stops waits for a deletion, ms. */
 const DELETE_MS = 6000;
@@ -47,6 +48,7 @@ export class Workspace implements ContentsHost {
   readonly files: Files = new Files(this);
   /** Its microVM, as whoever watches the host's disk knows it. */
   readonly room: Room;
+  readonly disk: StoppedDisk;
   readonly #context: WorkspaceContext;
   readonly #ledger: Ledger;
   readonly #life: Life;
@@ -76,6 +78,8 @@ export class Workspace implements ContentsHost {
       (reason) => this.#contents?.services.noteWorkspaceStop(reason),
     );
     this.room = new Room(this.#life);
+    this.disk = new StoppedDisk(context, this.#ledger, this.#deleting.signal, (work) => this.#life.inTurn(work));
+    this.#life.takeDisk = () => this.disk.letGo();
   }
 
   /** A new one, on disk, in the state `creating`. */
@@ -305,6 +309,7 @@ export class Workspace implements ContentsHost {
 
   /** Lets go of it without ending anything: the next daemon takes it up. */
   async release(): Promise<void> {
+    await this.disk.close(new PyroError("CANCELLED", "The daemon is stopping."));
     if (this.#contents === undefined) return;
     // What is half gone would be there again.
     if (this.isDeleted) return await orAborted(this.delete(), AbortSignal.timeout(DELETE_MS)).catch(() => {});
@@ -333,6 +338,7 @@ export class Workspace implements ContentsHost {
     await this.#contents?.abandon(gone);
     await this.#life.inTurn(async () => {
       await this.#life.kill();
+      await this.disk.close(gone);
       for (const vmId of this.#strangers) await this.#killStranger(vmId);
       await removeWorkspaceDirectory(this.#context.paths, this.workspaceId);
       this.#releaseImage();
