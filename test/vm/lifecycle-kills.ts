@@ -5,12 +5,11 @@ import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { OutputOf } from "../../src/operations/table.ts";
+import { Pyro, PyroError, type Workspace, type WorkspaceRecord } from "pyro-mcp";
 import type { Seeded } from "../seed.ts";
-import { codeOf, within } from "./faulty.ts";
+import { within } from "./faulty.ts";
 import type { OwnHome } from "./harness.ts";
 import { type Kind, processesAt, untilAtRest } from "./remains.ts";
-import { Workspace, Workspaces } from "./workspaces.ts";
 
 export const OPERATIONS = ["reset", "snapshot", "stop", "start", "clone"] as const;
 export type Operation = (typeof OPERATIONS)[number];
@@ -43,7 +42,7 @@ export function randomKill(random: Seeded, operation: Operation): Kill {
 /** Operations and kills on one workspace, one after the other. */
 export class LifecycleGround {
   readonly #home: OwnHome;
-  readonly #all: Workspaces;
+  readonly #pyro: Pyro;
   readonly #workspace: Workspace;
   readonly #usualMs = new Map<Operation, number>();
   /** What the disk holds now, and each snapshot. */
@@ -51,23 +50,22 @@ export class LifecycleGround {
   readonly #kept = new Map<string, number>();
   #count = 0;
 
-  private constructor(home: OwnHome, all: Workspaces, workspace: Workspace) {
+  private constructor(home: OwnHome, pyro: Pyro, workspace: Workspace) {
     this.#home = home;
-    this.#all = all;
+    this.#pyro = pyro;
     this.#workspace = workspace;
   }
 
   /** Does each operation once in peace, to know how long it takes. */
   static async open(home: OwnHome): Promise<LifecycleGround> {
-    const all = new Workspaces(home.env);
-    const ground = new LifecycleGround(home, all, await all.create(["--ttl-seconds", "0"]));
-    await ground.#workspace.sh(`head -c ${WEIGHT_MB}M /dev/urandom >weight; sha256sum weight >sum; sync`);
+    const pyro = new Pyro({ home: home.path });
+    const ground = new LifecycleGround(home, pyro, await pyro.createWorkspace({ ttlSeconds: 0 }));
+    await sh(ground.#workspace, `head -c ${WEIGHT_MB}M /dev/urandom >weight; sha256sum weight >sum; sync`);
     await ground.#write();
     for (const operation of ["snapshot", ...OPERATIONS] as const) {
       await ground.#prepare(operation);
       const begun = performance.now();
-      const { status, stdout, stderr } = await ground.#start(operation);
-      assert.equal(status, 0, `${operation} in peace: ${stdout}${stderr}`);
+      await ground.#start(operation);
       ground.#usualMs.set(operation, performance.now() - begun);
       await ground.#settle(operation, true);
     }
@@ -84,18 +82,22 @@ export class LifecycleGround {
     const ms = Math.round(moment * 1.5 * (this.#usualMs.get(operation) ?? 0));
     const running = this.#start(operation);
     const struck = await this.#strike(victim, moment, ms);
-    const { status, stdout, stderr } = await within(running, OPERATION_MS);
-    let how = "success";
-    if (status !== 0) {
-      how = codeOf(stdout);
-      assert.ok(CODES[victim].includes(how), `${how} when the ${victim} was killed: ${stdout}${stderr}`);
-    }
-    return `${operation}: ${victim} ${struck} after ${ms} ms: ${how}; then ${await this.#settle(operation, status === 0)}`;
+    const how = await within(running, OPERATION_MS).then(
+      () => "success",
+      (thrown: unknown) => {
+        const { code, message } = PyroError.from(thrown);
+        assert.ok(CODES[victim].includes(code), `${code} when the ${victim} was killed: ${message}`);
+        return code;
+      },
+    );
+    const after = await this.#settle(operation, how === "success");
+    return `${operation}: ${victim} ${struck} after ${ms} ms: ${how}; then ${after}`;
   }
 
   /** Deletes what is there; then nothing may be left. */
   async finish(): Promise<void> {
     await this.#workspace.delete();
+    await this.#pyro.close();
     await untilAtRest(this.#home, () => ({ vms: 0, runs: 0, workspaces: 0 }));
   }
 
@@ -105,27 +107,30 @@ export class LifecycleGround {
 
   async #prepare(operation: Operation): Promise<void> {
     this.#count++;
-    await this.#all.ask(["start", this.#workspace.id]);
-    if (operation === "start") await this.#all.ask(["stop", this.#workspace.id]);
+    await this.#workspace.start();
+    if (operation === "start") await this.#workspace.stop();
     else await this.#write();
   }
 
   /** Something new on the disk, in a way that no loss of a microVM undoes. */
   async #write(): Promise<void> {
     this.#value++;
-    await this.#workspace.sh(`echo ${this.#value} >value.new; sync; mv value.new value; sync`);
+    await sh(this.#workspace, `echo ${this.#value} >value.new; sync; mv value.new value; sync`);
   }
 
-  #start(operation: Operation) {
-    const { id } = this.#workspace;
-    const words: Record<Operation, readonly string[]> = {
-      reset: ["reset", id, "--snapshot", this.#oldest],
-      snapshot: ["snapshot", "create", id, this.#snapshot],
-      stop: ["stop", id],
-      start: ["start", id],
-      clone: ["clone", id, "--name", this.#snapshot],
-    };
-    return this.#all.finish([...words[operation], "--json"]);
+  #start(operation: Operation): Promise<unknown> {
+    switch (operation) {
+      case "reset":
+        return this.#workspace.reset(this.#oldest);
+      case "snapshot":
+        return this.#workspace.snapshot.create(this.#snapshot);
+      case "stop":
+        return this.#workspace.stop();
+      case "start":
+        return this.#workspace.start();
+      case "clone":
+        return this.#workspace.clone({ name: this.#snapshot });
+    }
   }
 
   get #oldest(): string {
@@ -148,37 +153,38 @@ export class LifecycleGround {
   }
 
   async #settle(operation: Operation, succeeded: boolean): Promise<string> {
-    const { id } = this.#workspace;
+    const { workspaceId } = this.#workspace;
     const record = await this.#workspace.status();
     assert.notEqual(record.state, "failed", JSON.stringify(record.failure));
-    if (succeeded && operation === "stop") assert.deepEqual([record.state, record.stop_reason], ["stopped", "stopped"]);
-    const clones = (await this.#all.list()).filter(({ workspace_id }) => workspace_id !== id);
+    if (succeeded && operation === "stop") assert.deepEqual([record.state, record.stopReason], ["stopped", "stopped"]);
+    const { workspaces } = await this.#pyro.listWorkspaces();
+    const clones = workspaces.filter((other) => other.workspaceId !== workspaceId);
     assert.ok(
       clones.length <= 1 && (clones.length === 1 || operation !== "clone" || !succeeded),
       `${clones.length} clones`,
     );
 
-    await this.#all.ask(["start", id]);
+    await this.#workspace.start();
     await this.#answers(this.#workspace);
-    const value = Number(await this.#workspace.ok(["cat", "value"]));
+    const value = Number(await sh(this.#workspace, "cat value"));
     const then = operation === "reset" ? (this.#kept.get(this.#oldest) ?? -1) : this.#value;
     assert.ok(
       value === then || (value === this.#value && !succeeded),
       `${value} is neither ${then} nor ${this.#value}`,
     );
     await this.#whole(this.#workspace);
-    const history = (await this.#workspace.logs()).length;
+    const history = (await this.#workspace.logs()).entries.length;
     if (value !== this.#value) assert.ok(history <= 4, `${history} commands of before the reset`);
     this.#value = value;
 
-    const { snapshots } = await this.#all.ask<OutputOf<"snapshot.list">>(["snapshot", "list", id]);
-    const names = snapshots.filter(({ kind }) => kind === "named").map(({ snapshot_name }) => snapshot_name);
+    const { snapshots } = await this.#workspace.snapshot.list();
+    const names = snapshots.filter(({ kind }) => kind === "named").map(({ snapshotName }) => snapshotName);
     if (operation === "snapshot") {
       if (succeeded) assert.ok(names.includes(this.#snapshot), "a snapshot that was made is not there");
       if (names.includes(this.#snapshot)) this.#kept.set(this.#snapshot, this.#value);
     }
     assert.deepEqual(names, [...this.#kept.keys()]);
-    const directory = join(this.#home.paths.workspaces, id);
+    const directory = join(this.#home.paths.workspaces, workspaceId);
     assert.deepEqual(
       (await readdir(directory)).sort(),
       FILES.filter((name) => name !== "snapshots" || names.length > 0),
@@ -187,43 +193,49 @@ export class LifecycleGround {
     for (const name of names) {
       assert.deepEqual((await readdir(join(directory, "snapshots", name))).sort(), ["disk.ext4", "snapshot.json"]);
     }
-    for (const clone of clones) await this.#judgeClone(new Workspace(this.#all, clone), succeeded);
+    for (const clone of clones) await this.#judgeClone(clone, succeeded);
     // The newest is gone back to now and then; the oldest is what resets go to.
     if (operation === "snapshot" && names.length > 2) {
       const last = names.at(-1) ?? "";
-      await this.#all.ask(["reset", id, "--snapshot", last]);
+      await this.#workspace.reset(last);
       await this.#whole(this.#workspace);
-      assert.equal(Number(await this.#workspace.ok(["cat", "value"])), this.#kept.get(last));
+      assert.equal(Number(await sh(this.#workspace, "cat value")), this.#kept.get(last));
       this.#value = this.#kept.get(last) ?? -1;
-      await this.#all.ask(["snapshot", "delete", id, last]);
+      await this.#workspace.snapshot.delete(last);
       this.#kept.delete(last);
     }
     await untilAtRest(this.#home, () => ({ vms: 1, runs: 0, workspaces: 1 }), REST_MS);
-    return `usable (it was ${record.state}${record.stop_reason === null ? "" : `, ${record.stop_reason}`}), value ${value}`;
+    return `usable (it was ${record.state}${record.stopReason === null ? "" : `, ${record.stopReason}`}), value ${value}`;
   }
 
   /** One that could not be finished says so, or is not there; one that is there is whole. */
-  async #judgeClone(clone: Workspace, succeeded: boolean): Promise<void> {
-    if (clone.record.state === "failed") {
+  async #judgeClone(record: WorkspaceRecord, succeeded: boolean): Promise<void> {
+    const clone = this.#pyro.workspace(record.workspaceId);
+    if (record.state === "failed") {
       assert.equal(succeeded, false);
-      assert.ok((clone.record.failure?.message ?? "").length > 10);
+      assert.ok((record.failure?.message ?? "").length > 10);
     } else {
-      await this.#all.ask(["start", clone.id]);
+      await clone.start();
       await this.#answers(clone);
       await this.#whole(clone);
-      assert.equal(Number(await clone.ok(["cat", "value"])), this.#value);
+      assert.equal(Number(await sh(clone, "cat value")), this.#value);
     }
     await clone.delete();
   }
 
   async #whole(workspace: Workspace): Promise<void> {
-    assert.equal(await workspace.ok(["sha256sum", "-c", "sum"]), "weight: OK\n");
+    assert.equal(await sh(workspace, "sha256sum -c sum"), "weight: OK\n");
   }
 
   /** The next command works; or, where nobody had noticed yet that the microVM is gone, the one after it. */
   async #answers(workspace: Workspace): Promise<void> {
-    const first = await workspace.exec(["true"], { args: ["--json"] });
-    if (first.status !== 0) assert.equal(codeOf(first.stdout), "MICROVM_LOST", first.stdout.toString());
-    await workspace.ok(["true"]);
+    await sh(workspace, "true").catch((thrown: unknown) => {
+      assert.equal(PyroError.from(thrown).code, "MICROVM_LOST", String(thrown));
+    });
+    await sh(workspace, "true");
   }
+}
+
+async function sh(workspace: Workspace, script: string): Promise<string> {
+  return (await workspace.exec(["sh", "-c", script], { check: true })).stdout;
 }

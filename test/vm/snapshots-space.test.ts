@@ -37,7 +37,7 @@ test("ten snapshots on XFS take little more than what differs", { timeout: 400_0
     done
     used
     # Nearly full: what can be shared needs no room.
-    full 200M
+    full 320M
     pyro workspace snapshot create "$id" full --quiet
     pyro workspace reset "$id" --snapshot s3 --json >/dev/null
     rm "$PYRO_HOME/ballast"

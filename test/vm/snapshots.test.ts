@@ -1,7 +1,7 @@
 // A workspace that is broken and put back, stopped and started, cloned: from the SDK and over MCP, with what must be there
 // afterwards and what must not.
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -9,9 +9,10 @@ import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { type ErrorCode, Pyro, PyroError, type Workspace } from "pyro-mcp";
 import { pathsFor } from "../../src/engine/paths.ts";
+import { unpackedPackage } from "../debian-package.ts";
 import { countFrom } from "../seed.ts";
 import { within } from "./faulty.ts";
-import { PYRO, sharedHome } from "./harness.ts";
+import { PYRO, ROOT, sharedHome } from "./harness.ts";
 
 /** Snapshots under heavy writing that are taken and looked at. */
 const ROUNDS = countFrom("PYRO_SNAPSHOT_ROUNDS", 2);
@@ -176,6 +177,23 @@ test("a workspace that is stopped keeps its disk, and starts only when it is ask
   }
 });
 
+/** A tree with Python's sqlite3, which the default environment lacks. */
+async function sqlite(): Promise<string> {
+  const tree = join(ROOT, "dist", "test-tools", "python-sqlite");
+  const wanted: readonly [string, RegExp][] = [
+    ["libpython3.11-stdlib", /^usr\/lib\/python3\.11\/(sqlite3\/.*|lib-dynload\/_sqlite3\..*)$/],
+    ["libsqlite3-0", /^usr\/lib\/x86_64-linux-gnu\//],
+  ];
+  for (const [name, files] of wanted) {
+    const unpacked = await unpackedPackage(name);
+    for (const path of await readdir(unpacked, { recursive: true })) {
+      if (files.test(path))
+        await cp(join(unpacked, path), join(tree, path), { recursive: true, verbatimSymlinks: true });
+    }
+  }
+  return tree;
+}
+
 /** Writes into a database and a repository as fast as it can, and says when it is well under way. */
 const WRITER = `
 import sqlite3, subprocess, threading
@@ -208,7 +226,10 @@ test(`${ROUNDS} snapshots under heavy writing: database and repository are whole
   timeout: 120_000 + ROUNDS * 60_000,
 }, async () => {
   await using pyro = new Pyro();
-  await using workspace = await pyro.createWorkspace({ ephemeral: true, memMib: 1024 });
+  await using workspace = await pyro.createWorkspace({ ephemeral: true });
+  await workspace.syncPush(await sqlite());
+  await sh(workspace, "cp -a /workspace/usr/. /usr/ && rm -rf /workspace/usr");
+  await workspace.snapshot.create("prepared");
   for (let round = 0; round < ROUNDS; round++) {
     const writer = workspace.exec(["python3", "-c", WRITER]);
     let printed = "";
@@ -232,7 +253,7 @@ test(`${ROUNDS} snapshots under heavy writing: database and repository are whole
       /\d+\n$/,
     );
     await workspace.snapshot.delete("midway");
-    await workspace.reset();
+    await workspace.reset("prepared");
   }
 });
 

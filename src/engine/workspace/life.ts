@@ -122,6 +122,11 @@ export class Life {
     }
   }
 
+  /** Whether there is room for a start. Errors: HOST_DISK_FULL. */
+  async checkRoom(): Promise<void> {
+    await checkDisk(this.#context.paths);
+  }
+
   /**
    * Has it end, with all that was written on its disk: only `start` starts it again. One that is stopped stays so.
    * Errors: HOST_DISK_FULL while it stands still for want of room, WORKSPACE_STATE, WORKSPACE_FAILED.

@@ -65,6 +65,8 @@ export async function reset(
     if (record.resetting !== null) await finishWith(parts);
     const { nextDisk } = layoutOf(directory);
     await rm(nextDisk, { force: true });
+    // It is to be started on the new disk.
+    await life.checkRoom();
     progress({ stage: "copy", message: "Making the disk", fraction: null });
     await makeDisk(source, nextDisk, record.disk_mib, signal);
     try {
