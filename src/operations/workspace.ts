@@ -6,6 +6,7 @@ import * as f from "./fields.ts";
 
 /** What a start of a workspace's microVM may answer with, beyond what any call may. */
 export const START_ERRORS = [
+  "DISK_EXPORT_RUNNING",
   "ENVIRONMENT_MISSING",
   "HOST_MEMORY_SHORT",
   "LIMIT_EXCEEDED",
@@ -121,7 +122,7 @@ export const workspaceCreate = defineOperation({
     "ENVIRONMENT_PREPARING",
     "WORKSPACE_NAME_TAKEN",
     ...PULL_ERRORS,
-    ...START_ERRORS.filter((code) => code !== "LIMIT_EXCEEDED"),
+    ...START_ERRORS.filter((code) => code !== "LIMIT_EXCEEDED" && code !== "DISK_EXPORT_RUNNING"),
     ...TRANSFER_ERRORS,
   ],
   effect: { readOnly: false, destructive: false, idempotent: false, openWorld: false },
