@@ -8,7 +8,12 @@ import { START_ERRORS, WORKSPACE_ERRORS } from "./workspace.ts";
 
 /** One that failed at its start may still be looked at. */
 const LEGAL_IN = ["stopped", "failed"] as const;
-const DISK_ERRORS = [...WORKSPACE_ERRORS, ...START_ERRORS, "DISK_DAMAGED"] as const;
+const DISK_ERRORS = [
+  ...WORKSPACE_ERRORS,
+  // Several may look at it at once.
+  ...START_ERRORS.filter((code) => code !== "DISK_EXPORT_RUNNING"),
+  "DISK_DAMAGED",
+] as const;
 const FILE_ERRORS = [...DISK_ERRORS, "PATH_OUTSIDE", "FILE_NOT_FOUND", "FILE_WRONG_KIND"] as const;
 
 const path = z.string().min(1).max(4096).describe("Path in the whole system; a relative one is below /workspace");

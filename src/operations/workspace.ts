@@ -3,21 +3,9 @@ import * as z from "zod";
 import { defineOperation } from "./define.ts";
 import { envEvent, PULL_ERRORS } from "./environment.ts";
 import * as f from "./fields.ts";
+import { START_ERRORS, WORKSPACE_ERRORS } from "./workspace-errors.ts";
 
-/** What a start of a workspace's microVM may answer with, beyond what any call may. */
-export const START_ERRORS = [
-  "ENVIRONMENT_MISSING",
-  "HOST_MEMORY_SHORT",
-  "LIMIT_EXCEEDED",
-  "CONFINEMENT_UNAVAILABLE",
-  "DRIVER_UNAVAILABLE",
-  "MICROVM_START_FAILED",
-  "MICROVM_LOST",
-  "GUEST_UNRESPONSIVE",
-] as const;
-
-/** What finding a workspace and looking at its state may answer with. */
-export const WORKSPACE_ERRORS = ["WORKSPACE_NOT_FOUND", "WORKSPACE_STATE", "WORKSPACE_FAILED"] as const;
+export { START_ERRORS, WORKSPACE_ERRORS };
 
 /** What bringing a host's files in may answer with. */
 const TRANSFER_ERRORS = [
@@ -121,7 +109,7 @@ export const workspaceCreate = defineOperation({
     "ENVIRONMENT_PREPARING",
     "WORKSPACE_NAME_TAKEN",
     ...PULL_ERRORS,
-    ...START_ERRORS.filter((code) => code !== "LIMIT_EXCEEDED"),
+    ...START_ERRORS.filter((code) => code !== "LIMIT_EXCEEDED" && code !== "DISK_EXPORT_RUNNING"),
     ...TRANSFER_ERRORS,
   ],
   effect: { readOnly: false, destructive: false, idempotent: false, openWorld: false },
