@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
+import { Secrets } from "../../../../src/engine/secrets/secrets.ts";
 import { textOf } from "../../../../src/engine/workspace/file-facts.ts";
 import { bytesOf, cursorOf, linesOf, parseCursor, pathOf } from "../../../../src/engine/workspace/file-input.ts";
 import { fileRefusal } from "../../../../src/engine/workspace/file-refusal.ts";
@@ -26,7 +27,7 @@ const NEVER = new AbortController().signal;
 const bytes = (text: string) => Buffer.from(text);
 
 /** A workspace whose guest answers so, and how often it was entered and left. */
-function host(answers: Partial<Record<keyof GuestCalls, (request: never) => unknown>>) {
+function host(answers: Partial<Record<keyof GuestCalls, (request: never) => unknown>>, secrets = Secrets.none) {
   const seen = { entered: 0, left: 0, requests: [] as Record<string, unknown>[] };
   const calls = new Proxy({} as GuestCalls, {
     get: (_, name: keyof GuestCalls) => async (request: never) => {
@@ -39,6 +40,7 @@ function host(answers: Partial<Record<keyof GuestCalls, (request: never) => unkn
   const guest = { call: (method: (calls: GuestCalls, options: object) => unknown) => method(calls, {}) };
   const files = new Files({
     workspaceId: "ws_test",
+    secrets,
     enter: async () => {
       seen.entered++;
       return { machineId: "m", guest: guest as unknown as GuestClient, env: {}, leave: () => void seen.left++ };
