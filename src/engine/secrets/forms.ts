@@ -1,68 +1,98 @@
 // In which forms a value may leave a workspace: as it is, in base64, percent-encoded, or with a backslash before what a
 // text in quotes cannot hold. Each form is an alphabet and the patterns that a value makes in it.
 import { Automaton, type Pattern } from "./automaton.ts";
-import { type Alphabet, Lane, NO_SEQUENCE, type Span, UNFINISHED } from "./lane.ts";
+import {
+  type Alphabet,
+  BEHIND_BREAK,
+  BREAK,
+  ESCAPE,
+  INNER_ESCAPE,
+  Lane,
+  NO_SEQUENCE,
+  type Span,
+  UNFINISHED,
+} from "./lane.ts";
 
-const CR = 0x0d;
+const TAB = 0x09;
 const LF = 0x0a;
+const CR = 0x0d;
+const ESC = 0x1b;
 const SPACE = 0x20;
 const PERCENT = 0x25;
+const PLUS = 0x2b;
 const BACKSLASH = 0x5c;
 const LETTER_U = 0x75;
+const BRACKET = 0x5b;
+/** Of a terminal, bytes. */
+const LONGEST_SEQUENCE = 24;
 
 const SAME = Uint8Array.from({ length: 256 }, (_, byte) => byte);
+const nothing = () => NO_SEQUENCE;
+
+/** The kinds of bytes that are more than symbols. */
+function kinds(special: Readonly<Record<number, number>>): Uint8Array {
+  return Uint8Array.from({ length: 256 }, (_, byte) => special[byte] ?? 0);
+}
+
 /** A terminal prints a line end as two bytes. */
-const RETURNS = new Set([CR]);
-const NOTHING = new Set<number>();
+const PLAIN: Alphabet = { symbols: SAME, kinds: kinds({ [CR]: BREAK }), decode: nothing };
 
-/** Both alphabets as one; whatever is no digit is a symbol that no pattern has. */
-const BASE64: Alphabet = {
-  symbols: Uint8Array.from({ length: 256 }, (_, byte) => {
-    const character = String.fromCharCode(byte).replace("-", "+").replace("_", "/");
-    return /[A-Za-z0-9+/]/.test(character) ? character.charCodeAt(0) : 0;
-  }),
-  breaks: new Set([CR, LF]),
-  behindBreaks: new Set([SPACE, 0x09]),
-};
-
-const PLAIN: Alphabet = { symbols: SAME, breaks: RETURNS, behindBreaks: NOTHING };
-
-/** A form's plus is its space: the two are one symbol, in values too. */
-const PERCENT_ENCODED: Alphabet = {
-  symbols: SAME.map((byte) => (byte === 0x2b ? SPACE : byte)),
-  breaks: RETURNS,
-  behindBreaks: NOTHING,
-  escapes: {
-    byte: PERCENT,
-    decode: (sequence) => {
-      if (sequence.length === 1) return UNFINISHED;
-      if (digitOf(sequence.at(-1)) < 0) return NO_SEQUENCE;
-      return sequence.length === 2 ? UNFINISHED : digitOf(sequence[1]) * 16 + digitOf(sequence[2]);
-    },
+/**
+ * As a program shows a value that is wider than its terminal, or that it draws in colours: with sequences in it that move the
+ * cursor. A shell that echoes goes on to the next row by a space and a return.
+ */
+const DRAWN: Alphabet = {
+  symbols: SAME,
+  kinds: kinds({ [CR]: BREAK, [SPACE]: INNER_ESCAPE, [ESC]: INNER_ESCAPE }),
+  decode: (sequence) => {
+    const last = sequence.at(-1) ?? 0;
+    if (sequence.length === 1) return UNFINISHED;
+    if (sequence[0] === SPACE) return last === CR ? CR : NO_SEQUENCE;
+    if (sequence.length === 2) return last === BRACKET ? UNFINISHED : NO_SEQUENCE;
+    if (last >= 0x40 && last <= 0x7e) return CR;
+    return last >= SPACE && last < 0x40 && sequence.length < LONGEST_SEQUENCE ? UNFINISHED : NO_SEQUENCE;
   },
 };
 
-const LETTERS: Readonly<Record<string, number>> = { b: 0x08, t: 0x09, n: LF, f: 0x0c, r: CR };
+/** Both alphabets as one; whatever is no digit is a symbol that no pattern has. Lines may be broken, and indented. */
+const BASE64: Alphabet = {
+  symbols: SAME.map((byte) => {
+    const character = String.fromCharCode(byte).replace("-", "+").replace("_", "/");
+    return /[A-Za-z0-9+/]/.test(character) ? character.charCodeAt(0) : 0;
+  }),
+  kinds: kinds({ [CR]: BREAK, [LF]: BREAK, [SPACE]: BEHIND_BREAK, [TAB]: BEHIND_BREAK }),
+  decode: nothing,
+};
 
+/** A form's plus is its space: the two are one symbol, in values too. */
+const PERCENT_ENCODED: Alphabet = {
+  symbols: SAME.map((byte) => (byte === PLUS ? SPACE : byte)),
+  kinds: kinds({ [CR]: BREAK, [PERCENT]: ESCAPE }),
+  decode: (sequence) => {
+    if (sequence.length === 1) return UNFINISHED;
+    if (digitOf(sequence.at(-1)) < 0) return NO_SEQUENCE;
+    return sequence.length === 2 ? UNFINISHED : digitOf(sequence[1]) * 16 + digitOf(sequence[2]);
+  },
+};
+
+const LETTERS: Readonly<Record<string, number>> = { b: 0x08, t: TAB, n: LF, f: 0x0c, r: CR };
+
+/** As in a string of JSON, or of a program. */
 const BACKSLASHED: Alphabet = {
   symbols: SAME,
-  breaks: RETURNS,
-  behindBreaks: NOTHING,
-  escapes: {
-    byte: BACKSLASH,
-    decode: (sequence) => {
-      if (sequence.length === 1) return UNFINISHED;
-      const second = sequence[1] as number;
-      if (second !== LETTER_U) {
-        const character = String.fromCharCode(second);
-        return LETTERS[character] ?? (/["'\\/]/.test(character) ? second : NO_SEQUENCE);
-      }
-      if (sequence.length === 2) return UNFINISHED;
-      if (digitOf(sequence.at(-1)) < 0) return NO_SEQUENCE;
-      if (sequence.length < 6) return UNFINISHED;
-      const code = sequence.slice(2).reduce((sum, byte) => sum * 16 + digitOf(byte), 0);
-      return code < 0x80 ? code : NO_SEQUENCE;
-    },
+  kinds: kinds({ [CR]: BREAK, [BACKSLASH]: ESCAPE }),
+  decode: (sequence) => {
+    if (sequence.length === 1) return UNFINISHED;
+    const second = sequence[1] as number;
+    if (second !== LETTER_U) {
+      const character = String.fromCharCode(second);
+      return LETTERS[character] ?? (/["'\\/]/.test(character) ? second : NO_SEQUENCE);
+    }
+    if (sequence.length === 2) return UNFINISHED;
+    if (digitOf(sequence.at(-1)) < 0) return NO_SEQUENCE;
+    if (sequence.length < 6) return UNFINISHED;
+    const code = sequence.slice(2).reduce((sum, byte) => sum * 16 + digitOf(byte), 0);
+    return code < 0x80 ? code : NO_SEQUENCE;
   },
 };
 
@@ -86,8 +116,10 @@ export class Forms {
     const base64 = values.flatMap((value, owner) => base64Of(value).map((bytes) => ({ bytes, owner })));
     const form = (alphabet: Alphabet, patterns: readonly Pattern[]) =>
       patterns.length === 0 ? [] : [{ alphabet, automaton: new Automaton(patterns) }];
+    const asTheyAre = form(PLAIN, plain);
     this.#forms = [
-      ...form(PLAIN, plain),
+      ...asTheyAre,
+      ...asTheyAre.map(({ automaton }) => ({ alphabet: DRAWN, automaton })),
       ...form(BASE64, base64),
       ...form(PERCENT_ENCODED, percent),
       ...form(BACKSLASHED, escaped),

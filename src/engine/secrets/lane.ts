@@ -13,12 +13,20 @@ export interface Span {
 export interface Alphabet {
   /** Symbol of each byte. */
   readonly symbols: Uint8Array;
-  /** Bytes that may stand inside a value and say nothing: line ends, and what may follow them. */
-  readonly breaks: ReadonlySet<number>;
-  readonly behindBreaks: ReadonlySet<number>;
-  /** What begins a sequence that stands for one symbol, and what such a sequence means. */
-  readonly escapes?: { readonly byte: number; readonly decode: (sequence: readonly number[]) => number };
+  /** What a byte is beside a symbol: one of the kinds below, 0 for nothing. */
+  readonly kinds: Uint8Array;
+  /** What a sequence stands for that begins with an ESCAPE or an INNER_ESCAPE: one symbol, or a BREAK for nothing. */
+  readonly decode: (sequence: readonly number[]) => number;
 }
+
+/** May stand inside a value and says nothing. */
+export const BREAK = 1;
+/** The same behind a break. */
+export const BEHIND_BREAK = 2;
+/** Begins a sequence. */
+export const ESCAPE = 3;
+/** Begins one inside a value, and nowhere else. */
+export const INNER_ESCAPE = 4;
 
 /** What a sequence that has begun means: a symbol from 0 up, or one of these. */
 export const UNFINISHED = -1;
@@ -65,18 +73,16 @@ export class Lane {
 
   /** `position`: of the first of these bytes. */
   push(data: Uint8Array, position: number): void {
-    const { symbols, escapes, breaks } = this.#alphabet;
+    const { symbols, kinds } = this.#alphabet;
     const { first, pairs } = this.#automaton;
-    const begins = escapes?.byte ?? -1;
     for (let at = 0; at < data.length; at++) {
       const byte = data[at] as number;
       // Most bytes are no part of anything, and of those that are most have another behind them than a value has.
-      if (this.#state === 0 && this.#sequence.length === 0 && byte !== begins) {
+      if (this.#state === 0 && this.#sequence.length === 0 && kinds[byte] !== ESCAPE) {
         const symbol = symbols[byte] as number;
         if (first[symbol] === 0) continue;
         const next = data[at + 1];
-        const goesOn = next === undefined || next === begins || breaks.has(next);
-        if (!goesOn && pairs[(symbol << 8) | (symbols[next] as number)] === 0) continue;
+        if (next !== undefined && kinds[next] === 0 && pairs[(symbol << 8) | (symbols[next] as number)] === 0) continue;
       }
       this.#take(byte, position + at);
     }
@@ -90,12 +96,14 @@ export class Lane {
   }
 
   #take(byte: number, place: number): void {
-    const { escapes, symbols, breaks, behindBreaks } = this.#alphabet;
-    if (escapes !== undefined && (this.#sequence.length > 0 || byte === escapes.byte)) {
-      this.#takeEscaped(byte, place, escapes.decode);
+    const { symbols, kinds } = this.#alphabet;
+    const kind = kinds[byte];
+    const inside = this.#state !== 0;
+    if (this.#sequence.length > 0 || kind === ESCAPE || (kind === INNER_ESCAPE && inside)) {
+      this.#takeEscaped(byte, place);
       return;
     }
-    if (this.#state !== 0 && (breaks.has(byte) || (this.#breaks > 0 && behindBreaks.has(byte)))) {
+    if (inside && (kind === BREAK || (kind === BEHIND_BREAK && this.#breaks > 0))) {
       if (++this.#breaks > MOST_BREAKS) this.reset();
       return;
     }
@@ -103,18 +111,18 @@ export class Lane {
     this.#feed(symbols[byte] as number, place, place + 1);
   }
 
-  #takeEscaped(byte: number, place: number, decode: (sequence: readonly number[]) => number): void {
+  #takeEscaped(byte: number, place: number): void {
+    const { symbols, kinds, decode } = this.#alphabet;
     if (this.#sequence.length === 0) this.#sequenceAt = place;
     this.#sequence.push(byte);
     const symbol = decode(this.#sequence);
     if (symbol === UNFINISHED) return;
-    const { symbols } = this.#alphabet;
     const begun = this.#sequence;
     const from = this.#sequenceAt;
     this.#sequence = [];
     this.#breaks = 0;
     if (symbol !== NO_SEQUENCE) {
-      if (this.#state !== 0 && this.#alphabet.breaks.has(symbol)) return;
+      if (this.#state !== 0 && kinds[symbol] === BREAK) return;
       this.#feed(symbols[symbol] as number, from, place + 1);
       return;
     }

@@ -98,7 +98,7 @@ function text(random: Seeded, secrets: readonly Known[]): Segment[] {
 
 function inSomeForm(random: Seeded, { name, value }: Known): Segment {
   const mark = `[redacted:${name}]`;
-  switch (random.below(5)) {
+  switch (random.below(6)) {
     case 0:
       return { raw: value.replaceAll("\n", random.pick(["\n", "\r\n"])), shown: mark };
     case 1:
@@ -106,10 +106,22 @@ function inSomeForm(random: Seeded, { name, value }: Known): Segment {
     case 2:
       return { raw: new URLSearchParams([["", value]]).toString().slice(1), shown: mark };
     case 3:
+      return { raw: drawn(random, value), shown: mark };
+    case 4:
       return { raw: JSON.stringify(value).slice(1, -1), shown: mark };
     default:
       return inBase64(random, value, mark);
   }
+}
+
+/** On the rows of a terminal, or in colours. */
+function drawn(random: Seeded, value: string): string {
+  // What ends a row with a space of its own looks like one that a shell cut.
+  if (value.includes(" \n")) return value;
+  const between = random.pick([" \r", "\x1b[0m", "\x1b[12;1H", "\x1b[38;5;120m\x1b[K"]);
+  return value.replace(/\n/g, "\r\n").replace(/([^ \r\n])([^ \r\n])/g, (_, a: string, b: string) => {
+    return random.chance(0.1) ? a + between + b : a + b;
+  });
 }
 
 function percent(random: Seeded, byte: number): string {
