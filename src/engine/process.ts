@@ -224,7 +224,7 @@ export class HostProcess {
         : error;
     } finally {
       clearTimeout(timer);
-      this.#output.close();
+      await this.#output.close();
       await this.spool.finish();
     }
   }

@@ -74,7 +74,7 @@ export class RedactedOutput {
 
   /** Nothing more comes: what was held back is written. On failure it can be called again. */
   async end(signal?: AbortSignal): Promise<void> {
-    this.close();
+    clearTimeout(this.#timer);
     if (this.#idle) return;
     await this.#turns.take(async () => {
       this.#decideAll();
@@ -82,9 +82,10 @@ export class RedactedOutput {
     });
   }
 
-  /** What is held back stays so. */
-  close(): void {
+  /** What is held back stays so, and nothing is written any more once this has resolved. */
+  async close(): Promise<void> {
     clearTimeout(this.#timer);
+    await this.#turns.take(async () => {});
   }
 
   #take(stream: Stream, data: Buffer): void {

@@ -24,7 +24,7 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  output.close();
+  await output.close();
   await spool.close();
   await rm(directory, { recursive: true });
 });
@@ -99,7 +99,7 @@ test("the end writes what is no value, and never the greater part of one", async
 
 test("a daemon that dies leaves what waited to the next, which reads it again", async () => {
   await output.append("stdout", 0n, said("go: hunter2"));
-  output.close();
+  await output.close();
   await spool.close();
   spool = await Spool.open(directory);
   assert.equal(spool.end, 4n);
