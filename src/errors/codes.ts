@@ -1,4 +1,5 @@
-// Every error code of pyro, with what follows from it. Codes are chosen here and nowhere else.
+// Every error code of pyro, with what follows from it. Codes are chosen here, and in the parts of this that it names.
+import { SECRET_CODES } from "./secret-codes.ts";
 
 /** What a code means to callers. */
 export interface CodeFacts {
@@ -356,6 +357,7 @@ export const CODES = {
     hint: "Name a user of the guest's /etc/passwd, or a numeric id, with --user.",
     mcpHint: "Name a user of the guest's /etc/passwd, or a numeric id, with `user`.",
   },
+  ...SECRET_CODES,
   COMMAND_FAILED: {
     exit: 1,
     retryable: false,

@@ -65,7 +65,7 @@ function toolFor(where: Where, row: Operation, shape: McpShape, server: Server):
     call: async (args, context) => {
       try {
         const given = withUserDefaults(row.name as OperationName, args ?? {}, where.environment);
-        const parsed: Record<string, unknown> = parseInput(asTool, given);
+        const parsed: Record<string, unknown> = server.transfers.secrets.with(parseInput(asTool, given));
         using request = new Request(context, parsed.wait_seconds);
         return await carryOut(where, row, parsed, request, server);
       } catch (thrown) {

@@ -7,6 +7,7 @@ import type { Profile } from "../operations/define.ts";
 import { Exports } from "./disk-export.ts";
 import { toolsOf } from "./from-operation.ts";
 import { HostPaths } from "./host-paths.ts";
+import { ServedSecrets } from "./secrets.ts";
 import { Creations, type Transfers } from "./transfer.ts";
 
 const INSTRUCTIONS: Readonly<Record<"run" | "workspaces", string>> = {
@@ -27,6 +28,8 @@ export interface ServeOptions {
   readonly allowRead?: readonly string[];
   /** The same for writing. */
   readonly allowWrite?: readonly string[];
+  /** Secrets that tools may name, as references. */
+  readonly secrets?: readonly string[];
 }
 
 /** A server with the tools of a profile; it reaches for the daemon only when a tool is called. */
@@ -44,7 +47,7 @@ export function createServer(where: Where, profile: Profile, transfers: Transfer
 
 /**
  * Serves until stdin ends. Calls under way are then cancelled, as nobody is left to read their results; commands in
- * workspaces go on. Errors: INVALID_INPUT for a directory that is none.
+ * workspaces go on. Errors: INVALID_INPUT for a directory that is none, those of reading secrets.
  */
 export async function serve(where: Where, profile: Profile, options: ServeOptions = {}): Promise<void> {
   const cwd = process.cwd();
@@ -56,6 +59,7 @@ export async function serve(where: Where, profile: Profile, options: ServeOption
     rule: await HostPaths.open({ cwd, allowRead, allowWrite }),
     creations,
     exports: new Exports(),
+    secrets: await ServedSecrets.read(options.secrets ?? [], where.environment, cwd),
   };
   const handle = serveStdio(() => createServer(where, profile, transfers), {
     onerror: (error) => {

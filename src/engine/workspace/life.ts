@@ -11,6 +11,7 @@ import type { Machines } from "../machines.ts";
 import type { MicroVm } from "../microvm.ts";
 import type { Paths } from "../paths.ts";
 import type { Preparation, Prepared, Shape } from "../preparation.ts";
+import type { Secrets } from "../secrets/secrets.ts";
 import type { Progress } from "../templates.ts";
 import { Idleness } from "./idleness.ts";
 import type { Ledger } from "./ledger.ts";
@@ -38,6 +39,7 @@ export class Life {
   takeDisk: () => Promise<void> = async () => {};
   readonly #context: WorkspaceContext;
   readonly #ledger: Ledger;
+  readonly #secrets: Secrets;
   /** Aborts when the workspace is deleted. */
   readonly #deleted: AbortSignal;
   readonly #onEnded: (why: string) => Promise<void>;
@@ -57,12 +59,14 @@ export class Life {
   constructor(
     context: WorkspaceContext,
     ledger: Ledger,
+    secrets: Secrets,
     deleted: AbortSignal,
     onEnded: (why: string) => Promise<void>,
     onStop: (reason: "workspace_idle" | "workspace_stopped") => void,
   ) {
     this.#context = context;
     this.#ledger = ledger;
+    this.#secrets = secrets;
     this.#deleted = deleted;
     this.#onEnded = onEnded;
     this.#onStop = onStop;
@@ -177,6 +181,7 @@ export class Life {
     const vmId = vm.machine.vmId;
     try {
       this.#releasing.signal.throwIfAborted();
+      await this.#secrets.put(vm.guest, AbortSignal.any([this.#deleted, this.#releasing.signal]));
       await this.#keep(vmId);
       await this.#ledger.save(
         {
@@ -345,8 +350,13 @@ export class Life {
     if (!(error instanceof PyroError)) return;
     const { code, details, message } = error;
     if (code !== "ENVIRONMENT_MISSING" && !(code === "MICROVM_START_FAILED" && details.stage === "ready")) return;
-    const tail = typeof details.console_tail === "string" ? details.console_tail.slice(-CONSOLE_TAIL) : "";
-    const failure = { stage: START_STAGE, message, console_tail: tail };
+    const tail = typeof details.console_tail === "string" ? details.console_tail : "";
+    const { redactor } = this.#secrets;
+    const failure = {
+      stage: START_STAGE,
+      message: redactor.text(message),
+      console_tail: redactor.text(tail).slice(-CONSOLE_TAIL),
+    };
     const change = { state: "failed", stop_reason: null, failure, machine_id: null } as const;
     await this.#ledger.save(change, { durable: true }).catch(() => {});
   }
