@@ -9,6 +9,7 @@ import {
   INNER_ESCAPE,
   Lane,
   NO_SEQUENCE,
+  SILENT,
   type Span,
   UNFINISHED,
 } from "./lane.ts";
@@ -39,17 +40,19 @@ const PLAIN: Alphabet = { symbols: SAME, kinds: kinds({ [CR]: BREAK }), decode: 
 
 /**
  * As a program shows a value that is wider than its terminal, or that it draws in colours: with sequences in it that move the
- * cursor. A shell that echoes goes on to the next row by a space and a return.
+ * cursor. A shell that echoes goes on to the next row by a space and a return, or by the next character, a return, and that
+ * character again.
  */
 const DRAWN: Alphabet = {
   symbols: SAME,
-  kinds: kinds({ [CR]: BREAK, [SPACE]: INNER_ESCAPE, [ESC]: INNER_ESCAPE }),
-  decode: (sequence) => {
+  kinds: kinds({ [CR]: INNER_ESCAPE, [SPACE]: INNER_ESCAPE, [ESC]: INNER_ESCAPE }),
+  decode: (sequence, before) => {
     const last = sequence.at(-1) ?? 0;
     if (sequence.length === 1) return UNFINISHED;
-    if (sequence[0] === SPACE) return last === CR ? CR : NO_SEQUENCE;
+    if (sequence[0] === CR) return last === before && last !== LF ? SILENT : NO_SEQUENCE;
+    if (sequence[0] === SPACE) return last === CR ? SILENT : NO_SEQUENCE;
     if (sequence.length === 2) return last === BRACKET ? UNFINISHED : NO_SEQUENCE;
-    if (last >= 0x40 && last <= 0x7e) return CR;
+    if (last >= 0x40 && last <= 0x7e) return SILENT;
     return last >= SPACE && last < 0x40 && sequence.length < LONGEST_SEQUENCE ? UNFINISHED : NO_SEQUENCE;
   },
 };

@@ -15,8 +15,11 @@ export interface Alphabet {
   readonly symbols: Uint8Array;
   /** What a byte is beside a symbol: one of the kinds below, 0 for nothing. */
   readonly kinds: Uint8Array;
-  /** What a sequence stands for that begins with an ESCAPE or an INNER_ESCAPE: one symbol, or a BREAK for nothing. */
-  readonly decode: (sequence: readonly number[]) => number;
+  /**
+   * What a sequence stands for that begins with an ESCAPE or an INNER_ESCAPE: one symbol, or what is said below. `before` is
+   * the symbol in front of it.
+   */
+  readonly decode: (sequence: readonly number[], before: number) => number;
 }
 
 /** May stand inside a value and says nothing. */
@@ -31,6 +34,11 @@ export const INNER_ESCAPE = 4;
 /** What a sequence that has begun means: a symbol from 0 up, or one of these. */
 export const UNFINISHED = -1;
 export const NO_SEQUENCE = -2;
+/** It says nothing, as a BREAK does. */
+export const SILENT = -3;
+
+/** No pattern has one: a terminal puts it before each line end. */
+const RETURN = 0x0d;
 
 /** Longest run of bytes that say nothing inside a value: nobody is to be kept waiting behind a thousand empty lines. */
 const MOST_BREAKS = 64;
@@ -45,6 +53,7 @@ export class Lane {
   #places = new Float64Array(FEWEST_PLACES);
   #count = 0;
   #breaks = 0;
+  #before = 0;
   #sequence: number[] = [];
   #sequenceAt = 0;
 
@@ -104,10 +113,9 @@ export class Lane {
       return;
     }
     if (inside && (kind === BREAK || (kind === BEHIND_BREAK && this.#breaks > 0))) {
-      if (++this.#breaks > MOST_BREAKS) this.reset();
+      this.#pass();
       return;
     }
-    this.#breaks = 0;
     this.#feed(symbols[byte] as number, place, place + 1);
   }
 
@@ -115,28 +123,34 @@ export class Lane {
     const { symbols, kinds, decode } = this.#alphabet;
     if (this.#sequence.length === 0) this.#sequenceAt = place;
     this.#sequence.push(byte);
-    const symbol = decode(this.#sequence);
+    const symbol = decode(this.#sequence, this.#before);
     if (symbol === UNFINISHED) return;
     const begun = this.#sequence;
     const from = this.#sequenceAt;
     this.#sequence = [];
-    this.#breaks = 0;
-    if (symbol !== NO_SEQUENCE) {
-      if (this.#state !== 0 && kinds[symbol] === BREAK) return;
-      this.#feed(symbols[symbol] as number, from, place + 1);
-      return;
+    if (symbol === SILENT || (symbol >= 0 && this.#state !== 0 && kinds[symbol] === BREAK)) this.#pass();
+    else if (symbol >= 0) this.#feed(symbols[symbol] as number, from, place + 1);
+    else {
+      // It stands for itself, and its last byte may begin another.
+      begun.pop();
+      begun.forEach((one, index) => {
+        if (one === RETURN) this.#pass();
+        else this.#feed(symbols[one] as number, from + index, from + index + 1);
+      });
+      this.#take(byte, place);
     }
-    // It stands for itself, and its last byte may begin another.
-    begun.pop();
-    begun.forEach((one, index) => {
-      this.#feed(symbols[one] as number, from + index, from + index + 1);
-    });
-    this.#take(byte, place);
+  }
+
+  /** Over something that says nothing. */
+  #pass(): void {
+    if (++this.#breaks > MOST_BREAKS) this.reset();
   }
 
   #feed(symbol: number, start: number, end: number): void {
     const automaton = this.#automaton;
     if ((automaton.depth[this.#state] as number) + 1 >= this.#places.length) this.#grow();
+    this.#breaks = 0;
+    this.#before = symbol;
     this.#places[this.#count++ & (this.#places.length - 1)] = start;
     const state = automaton.step(this.#state, symbol);
     const length = automaton.match[state] as number;

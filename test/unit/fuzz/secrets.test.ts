@@ -118,10 +118,13 @@ function inSomeForm(random: Seeded, { name, value }: Known): Segment {
 function drawn(random: Seeded, value: string): string {
   // What ends a row with a space of its own looks like one that a shell cut.
   if (value.includes(" \n")) return value;
-  const between = random.pick([" \r", "\x1b[0m", "\x1b[12;1H", "\x1b[38;5;120m\x1b[K"]);
-  return value.replace(/\n/g, "\r\n").replace(/([^ \r\n])([^ \r\n])/g, (_, a: string, b: string) => {
-    return random.chance(0.1) ? a + between + b : a + b;
+  const between = random.pick([" \r", "again", "\x1b[0m", "\x1b[12;1H", "\x1b[38;5;120m\x1b[K"]);
+  const but = value.slice(0, -1);
+  const rows = but.replace(/\n/g, "\r\n").replace(/([^ \r\n])([^ \r\n])/g, (_, a: string, b: string) => {
+    if (random.chance(0.9)) return a + b;
+    return between === "again" ? `${a}${b}\r${b}` : a + between + b;
   });
+  return rows + value.slice(-1);
 }
 
 function percent(random: Seeded, byte: number): string {
