@@ -96,13 +96,14 @@ function holdsPassword(value: string): boolean {
   return /^(\w+:\/\/)?[^/\s@]*:[^/\s@]*@/.test(value);
 }
 
-function serveArguments(profile: Profile, { allowRead, allowWrite }: HostAccess): string[] {
+function serveArguments(profile: Profile, { allowRead, allowWrite, networkPolicy }: HostAccess): string[] {
   return [
     "mcp",
     "serve",
     ...(profile === DEFAULT_PROFILE ? [] : ["--profile", profile]),
     ...allowRead.flatMap((directory) => ["--allow-read", directory]),
     ...allowWrite.flatMap((directory) => ["--allow-write", directory]),
+    ...(networkPolicy === undefined ? [] : ["--network-policy", networkPolicy]),
   ];
 }
 

@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { Argument, Command, Option } from "commander";
 import { type CliShape, PROFILES, type Profile } from "../operations/define.ts";
 import { FACTS, type Facts } from "../operations/facts.ts";
+import type { NetworkPolicy } from "../operations/fields.ts";
 import { type Asked, commandFor, exampleText, type Typed } from "./from-operation.ts";
 import type { ConfigRequest } from "./mcp-config.ts";
 
@@ -84,6 +85,8 @@ export interface Actions {
 export interface HostAccess {
   readonly allowRead: readonly string[];
   readonly allowWrite: readonly string[];
+  /** The most that tools may ask of a network; nothing where it is not said. */
+  readonly networkPolicy?: NetworkPolicy | undefined;
 }
 
 /** Rows that have a command, with its shape. */
@@ -160,11 +163,15 @@ export function buildProgram(typed: Typed, actions: Actions): Command {
   return inherit(program);
 }
 
+/** As in the table, whose schemas a command line does without. */
+const POLICIES = FACTS.run.properties.network_policy?.enum as readonly NetworkPolicy[];
+
 /** What `mcp serve` takes, and `mcp config` passes on to it. */
 const SERVE_OPTIONS = [
   new Option("--profile <profile>", "Which tools to offer").choices(PROFILES).default(DEFAULT_PROFILE),
   directoryOption("--allow-read <dir>", "Directory of this host that tools may read too (may be repeated)"),
   directoryOption("--allow-write <dir>", "Directory of this host that tools may write to too (may be repeated)"),
+  new Option("--network-policy <policy>", "The most that tools may ask of a network").choices(POLICIES),
 ];
 
 const SERVE_NOTE = `
@@ -180,9 +187,10 @@ function directoryOption(flags: string, meaning: string): Option {
 
 /** Absolute: an agent starts the server in a directory of its own. */
 function servedWith(command: Command): [Profile, HostAccess] {
-  const { profile, allowRead = [], allowWrite = [] } = command.opts<{ profile: Profile } & Partial<HostAccess>>();
+  const opts = command.opts<{ profile: Profile } & Partial<HostAccess>>();
+  const { profile, allowRead = [], allowWrite = [], networkPolicy } = opts;
   const absolute = (path: string) => resolve(path);
-  return [profile, { allowRead: allowRead.map(absolute), allowWrite: allowWrite.map(absolute) }];
+  return [profile, { allowRead: allowRead.map(absolute), allowWrite: allowWrite.map(absolute), networkPolicy }];
 }
 
 function serveCommand(actions: Actions): Command {

@@ -13,6 +13,7 @@ import { Doctor } from "./doctor.ts";
 import { FreshStarts } from "./fresh.ts";
 import { endUnknown, knownVms } from "./known-vms.ts";
 import { Machines } from "./machines.ts";
+import { Networks } from "./network.ts";
 import type { Paths } from "./paths.ts";
 import { Pool } from "./pool.ts";
 import { Preparation } from "./preparation.ts";
@@ -37,7 +38,7 @@ export class Engine {
   readonly #preparing = new Set<Promise<unknown>>();
 
   private constructor(paths: Paths, settings: Settings) {
-    const { guestd, launcher: program } = installation();
+    const { guestd, launcher: program, netd } = installation();
     this.#launcher = new Launcher({
       program,
       socketPath: paths.launcherSocket,
@@ -52,8 +53,9 @@ export class Engine {
     this.preparation = new Preparation(this.environments, acceleration);
     const { preparation } = this;
     const machines = new Machines(this.starts, this.pool);
-    this.runs = new Runs({ paths, preparation, machines }, this.#launcher);
-    this.workspaces = new Workspaces({ paths, preparation, machines, launcher: this.#launcher });
+    const networks = new Networks(this.#launcher, netd, settings);
+    this.runs = new Runs({ paths, preparation, machines, networks }, this.#launcher);
+    this.workspaces = new Workspaces({ paths, preparation, machines, networks, launcher: this.#launcher });
     this.#diskWatch = new DiskWatch(paths.state, () => [...this.runs.live, ...this.workspaces.live]);
     this.doctor = new Doctor({
       paths,

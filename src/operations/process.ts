@@ -24,6 +24,8 @@ export const run = defineOperation({
     cwd: f.cwd.optional(),
     env: f.env.optional(),
     user: f.user.optional(),
+    network_policy: f.networkPolicy.default("off"),
+    allow_hosts: f.allowHosts.optional(),
     tty: f.tty.default(false),
     no_stdin: f.noStdin.default(false),
     timeout_seconds: f.timeoutSeconds.optional(),
@@ -41,6 +43,8 @@ export const run = defineOperation({
     "MICROVM_START_FAILED",
     "MICROVM_LOST",
     "GUEST_UNRESPONSIVE",
+    "NETWORK_FAILED",
+    "POLICY_FORBIDDEN",
     "CWD_NOT_FOUND",
     "USER_NOT_FOUND",
   ],
@@ -54,7 +58,7 @@ export const run = defineOperation({
     positional: ["environment"],
     rest: "command",
     omit: ["wait_seconds", "max_bytes"],
-    flags: { env: "--env <NAME=VALUE>", tty: "-t, --tty" },
+    flags: { env: "--env <NAME=VALUE>", tty: "-t, --tty", allow_hosts: "--allow-host <host>" },
     examples: [
       "pyro run -- git --version",
       "pyro run debian:12 --mem-mib 2048 -- sh -c 'nproc; free -m'",
@@ -67,7 +71,7 @@ export const run = defineOperation({
     description:
       "Use this for one self-contained command that should not touch the host: it boots a fresh microVM, runs the " +
       "command as root in /workspace, returns its output and exit status, and throws the microVM away. Nothing is " +
-      "kept between calls. There is no network. The call answers within wait_seconds (default 30, at most 50); if " +
+      "kept between calls. There is no network unless network_policy is egress, where this server allows it. The call answers within wait_seconds (default 30, at most 50); if " +
       'the command still runs then, state is "running" and process_read with vm_id, process_id and next_cursor ' +
       "goes on from there, for at most 10 minutes. Output over the limit keeps its head and tail and says how many " +
       "bytes were left out. ENVIRONMENT_PREPARING means the environment is being built: make the same call again " +

@@ -14,6 +14,7 @@ export const START_ERRORS = [
   "MICROVM_START_FAILED",
   "MICROVM_LOST",
   "GUEST_UNRESPONSIVE",
+  "NETWORK_FAILED",
 ] as const;
 
 /** What finding a workspace and looking at its state may answer with. */
@@ -53,8 +54,8 @@ export const workspaceRecord = {
     .object({ stage: z.string(), message: z.string(), console_tail: z.string() })
     .nullable()
     .describe("Why it failed"),
-  network_policy: z.enum(["off"]),
-  allow_hosts: z.array(z.string()),
+  network_policy: z.enum(f.NETWORK_POLICIES),
+  allow_hosts: z.array(z.string()).describe("The only hosts it may reach; none for every public one"),
   workspace_path: z.string(),
   seed: z.object({
     mode: f.transferMode,
@@ -114,12 +115,15 @@ export const workspaceCreate = defineOperation({
     labels: f.labels.optional(),
     env: f.env.describe("Environment variables that every command in it gets").optional(),
     ttl_seconds: f.ttlSeconds.default(f.DEFAULT_TTL_SECONDS),
+    network_policy: f.networkPolicy.default("off"),
+    allow_hosts: f.allowHosts.optional(),
     wait_seconds: f.waitSeconds.optional(),
   }),
   output: z.object(workspaceRecord),
   errors: [
     "ENVIRONMENT_PREPARING",
     "WORKSPACE_NAME_TAKEN",
+    "POLICY_FORBIDDEN",
     ...PULL_ERRORS,
     ...START_ERRORS.filter((code) => code !== "LIMIT_EXCEEDED"),
     ...TRANSFER_ERRORS,
@@ -138,6 +142,7 @@ export const workspaceCreate = defineOperation({
       env: "--env <NAME=VALUE>",
       seed_path: "--seed-path <path>",
       exclude: "--exclude <glob>",
+      allow_hosts: "--allow-host <host>",
     },
     idOnly: "workspace_id",
     examples: [
@@ -152,7 +157,8 @@ export const workspaceCreate = defineOperation({
       "Use this to get a computer of your own for a task: a microVM that keeps its files between calls until it is " +
       "deleted. seed_path is a directory, file or tar archive on the host that becomes the content of /workspace; only " +
       "paths this server was allowed to read may be named. The result's workspace_id goes into every other workspace " +
-      "tool. ENVIRONMENT_PREPARING means the environment is being built: make the same call again in a minute. When the " +
+      "tool. It has no network unless network_policy egress is asked for and this server allows that; allow_hosts narrows " +
+      "it. ENVIRONMENT_PREPARING means the environment is being built: make the same call again in a minute. When the " +
       'state is "creating" the seed is still being sent: ask workspace_status until it is "started".',
     omit: ["driver"],
   },

@@ -5,6 +5,7 @@ import { doctorView } from "./doctor.ts";
 import { envInspectView, envListView, envPruneView, envPullView } from "./environment.ts";
 import { fileChangedView, fileListView, fileReadView, patchView } from "./file.ts";
 import { logsView } from "./logs.ts";
+import { networkLogView, networkSetView } from "./network.ts";
 import {
   execView,
   processListView,
@@ -70,6 +71,8 @@ export const VIEWS: { readonly [N in OperationName]: View<N> } = {
   "service.status": serviceStatusView,
   "service.stop": serviceStopView,
   "service.logs": serviceLogsView,
+  "network.set": networkSetView,
+  "network.log": networkLogView,
   "shell.open": shellOpenView,
   "shell.list": shellListView,
   "shell.read": shellReadView,

@@ -8,6 +8,7 @@ import type { Launcher } from "../../launcher/launcher.ts";
 import { checkDisk } from "../limits.ts";
 import type { Machines } from "../machines.ts";
 import type { MicroVm } from "../microvm.ts";
+import type { Networks } from "../network.ts";
 import type { Paths } from "../paths.ts";
 import type { Preparation, Prepared, Shape } from "../preparation.ts";
 import type { Progress } from "../templates.ts";
@@ -21,6 +22,7 @@ export interface WorkspaceContext {
   readonly preparation: Preparation;
   readonly machines: Machines;
   readonly launcher: Launcher;
+  readonly networks: Networks;
 }
 
 /** A start that failed is tried again by whoever comes next; every other failure stays. */
@@ -122,6 +124,8 @@ export class Life {
     const vmId = vm.machine.vmId;
     try {
       this.#releasing.signal.throwIfAborted();
+      const { directory, record } = this.#ledger;
+      await this.#context.networks.connect(vm, record, layoutOf(directory).network);
       await this.#keep(vmId);
       await this.#ledger.save(
         {

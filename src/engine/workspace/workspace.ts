@@ -17,6 +17,7 @@ import { describeRecord, unreadableRecord } from "./description.ts";
 import { Files } from "./files.ts";
 import { Ledger } from "./ledger.ts";
 import { failedError, Life, shapeOf, type WorkspaceContext } from "./life.ts";
+import { WorkspaceNetwork } from "./network.ts";
 import {
   type FoundWorkspace,
   layoutOf,
@@ -38,6 +39,7 @@ export class Workspace implements CommandHost, ServiceHost, DiskUser {
   readonly commandsDirectory: string;
   readonly servicesDirectory: string;
   readonly files: Files = new Files(this);
+  readonly network: WorkspaceNetwork;
   readonly #context: WorkspaceContext;
   readonly #ledger: Ledger;
   readonly #life: Life;
@@ -62,6 +64,7 @@ export class Workspace implements CommandHost, ServiceHost, DiskUser {
     };
     const onIdle = () => this.#services?.noteWorkspaceStop("workspace_idle");
     this.#life = new Life(context, this.#ledger, this.#deleting.signal, lose, onIdle);
+    this.network = new WorkspaceNetwork(context, this.#ledger, this.#life);
   }
 
   /** A new one, on disk, in the state `creating`. */
@@ -140,6 +143,11 @@ export class Workspace implements CommandHost, ServiceHost, DiskUser {
   /** True once somebody has asked for its end, unless that failed. */
   get isDeleted(): boolean {
     return this.#deletion !== undefined;
+  }
+
+  /** Aborts when it is deleted. */
+  get deleted(): AbortSignal {
+    return this.#deleting.signal;
   }
 
   /** Its microVM, while one runs. */

@@ -5,6 +5,7 @@ import { nearest } from "../../errors/nearest.ts";
 import type { OutputOf, ParsedInputOf } from "../../operations/table.ts";
 import { newWorkspaceId, WORKSPACE_ID_PATTERN } from "../../wire/ids.ts";
 import type { KnownVms } from "../known-vms.ts";
+import { wishOf } from "../network.ts";
 import type { Progress } from "../templates.ts";
 import type { WorkspaceContext } from "./life.ts";
 import { findWorkspaces, type StoredWorkspace, WORKSPACE_SCHEMA_VERSION } from "./record.ts";
@@ -69,6 +70,7 @@ export class Workspaces {
       throw new PyroError("INVALID_INPUT", `${workspaceId} cannot be the id of a workspace.`);
     }
     checkLabels(input.labels ?? {});
+    wishOf(input);
     // The connection of a first call may have broken a moment ago, and others may come back with it.
     for (let other = this.#creating.get(workspaceId); other !== undefined; other = this.#creating.get(workspaceId)) {
       await orAborted(
@@ -264,6 +266,8 @@ function recordOf(workspaceId: string, input: ParsedInputOf<"workspace.create">)
       skipped: [],
       skipped_count: 0,
     },
+    network_policy: input.network_policy,
+    allow_hosts: [...(input.allow_hosts ?? [])],
     created_at: now,
     last_activity_at: now,
     ttl_seconds: input.ttl_seconds,

@@ -1,0 +1,51 @@
+// The network of one workspace: what it may reach is changed here, and its decisions are read.
+import { PyroError } from "../../errors/error.ts";
+import type { OutputOf, ParsedInputOf } from "../../operations/table.ts";
+import { isWithin } from "./allow-hosts.ts";
+import type { Ledger } from "./ledger.ts";
+import type { Life, WorkspaceContext } from "./life.ts";
+import { followNetwork, type NetworkEntry, networkEntries } from "./network-log.ts";
+import { layoutOf } from "./record.ts";
+
+export class WorkspaceNetwork {
+  readonly #context: WorkspaceContext;
+  readonly #ledger: Ledger;
+  readonly #life: Life;
+
+  constructor(context: WorkspaceContext, ledger: Ledger, life: Life) {
+    this.#context = context;
+    this.#ledger = ledger;
+    this.#life = life;
+  }
+
+  /**
+   * Changes which hosts it may reach; connections to others are cut. It is written down first: a microVM that starts later
+   * keeps to it in any case. Errors: NETWORK_OFF, POLICY_FORBIDDEN, NETWORK_FAILED.
+   */
+  async set({ allow_hosts, narrow_only }: ParsedInputOf<"network.set">): Promise<OutputOf<"network.set">> {
+    return await this.#life.inTurn(async () => {
+      const { workspace_id, network_policy, allow_hosts: before } = this.#ledger.record;
+      if (network_policy === "off") {
+        throw new PyroError("NETWORK_OFF", `The workspace ${workspace_id} has no network.`);
+      }
+      if (narrow_only && !isWithin(allow_hosts, before)) {
+        throw new PyroError("POLICY_FORBIDDEN", "The workspace would reach more than it may now.");
+      }
+      await this.#ledger.save({ allow_hosts: [...allow_hosts] }, { durable: true });
+      const { vm } = this.#life;
+      const { record, directory } = this.#ledger;
+      if (vm !== undefined) await this.#context.networks.configure(vm, record, layoutOf(directory).network);
+      return { workspace_id, network_policy, allow_hosts: [...record.allow_hosts] };
+    });
+  }
+
+  /** A page of decisions. Errors: CURSOR_INVALID. */
+  async entries(options: { limit: number; cursor: string | undefined }) {
+    return await networkEntries(layoutOf(this.#ledger.directory).network, options);
+  }
+
+  /** Decisions as they come. Errors: CURSOR_INVALID, the signal's reason. */
+  follow(cursor: string | undefined, signal: AbortSignal): AsyncGenerator<NetworkEntry, void, undefined> {
+    return followNetwork(layoutOf(this.#ledger.directory).network, cursor, signal);
+  }
+}
