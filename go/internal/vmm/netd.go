@@ -26,8 +26,10 @@ type netd struct {
 	child int
 	mutex sync.Mutex
 	talk  *talk
-	read  sync.WaitGroup
-	words []byte
+	// status is open as long as bwrap is there, which has something to say at its end too.
+	status *os.File
+	read   sync.WaitGroup
+	words  []byte
 }
 
 // startNetd starts one. When it fails nothing of it is left.
@@ -101,7 +103,7 @@ func (r *Registry) startNetd(v *vm, n *network, port *os.File, kind string) (sta
 			words.Close()
 			return nil, err
 		}
-		defer status.Close()
+		started.status = status
 		files = append(files, given[len(given)-1])
 		uid := v.uid
 		if uid != 0 {
@@ -116,6 +118,9 @@ func (r *Registry) startNetd(v *vm, n *network, port *os.File, kind string) (sta
 	if err != nil {
 		decisions.Close()
 		words.Close()
+		if status != nil {
+			status.Close()
+		}
 		return nil, err
 	}
 	for _, file := range given {
@@ -201,6 +206,9 @@ func (d *netd) wait() error {
 		_ = unix.PidfdSendSignal(d.child, unix.SIGKILL, nil, 0)
 		_ = awaitExit(d.child, killTime)
 		reap(d.child)
+	}
+	if d.status != nil {
+		d.status.Close()
 	}
 	d.read.Wait()
 	if err != nil {

@@ -197,13 +197,13 @@ func (r *Registry) keepNetwork(ctx context.Context, v *vm, n *network) {
 		if ctx.Err() != nil {
 			return
 		}
-		log.Printf("network of %s: %v; it is started again", v.spec.ID, err)
 		if time.Since(begun) > longLife {
 			pause = firstPause
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
+			log.Printf("network of %s: %v; it is started again", v.spec.ID, err)
 		}
 		pause = min(2*pause, lastPause)
 	}
