@@ -1,5 +1,6 @@
 // Rows about workspaces: making, finding, changing and ending one, and bringing files in.
 import * as z from "zod";
+import { changesSomething } from "./changes.ts";
 import { defineOperation } from "./define.ts";
 import { envEvent, PULL_ERRORS } from "./environment.ts";
 import * as f from "./fields.ts";
@@ -209,15 +210,6 @@ export const workspaceStatus = defineOperation({
   },
   sdk: { method: "statusWorkspace" },
 });
-
-/** One that names no change was mistyped, and must not look as if it had been carried out. */
-function changesSomething({ workspace_id: _, ...changes }: object & { workspace_id: string }): boolean {
-  return Object.values(changes).some((change) => change !== undefined && change !== false && !isEmpty(change));
-}
-
-function isEmpty(change: unknown): boolean {
-  return typeof change === "object" && change !== null && Object.keys(change).length === 0;
-}
 
 export const workspaceUpdate = defineOperation({
   name: "workspace.update",

@@ -37,10 +37,10 @@ names.on("message", (message, from) => {
 
 function serve(request: IncomingMessage, response: ServerResponse): void {
   const url = new URL(request.url ?? "/", "http://host");
-  if (url.pathname.startsWith("/git/")) return git(request, response, url);
-  if (url.pathname.startsWith("/bytes/")) return bytes(response, Number(url.pathname.slice(7)));
-  if (url.pathname.startsWith("/simple/") || url.pathname.startsWith("/npm/")) return file(response, url.pathname);
-  response.end(`hello from ${request.headers.host}\n`);
+  if (url.pathname.startsWith("/git/")) git(request, response, url);
+  else if (url.pathname.startsWith("/bytes/")) bytes(response, Number(url.pathname.slice(7)));
+  else if (url.pathname.startsWith("/simple/") || url.pathname.startsWith("/npm/")) file(response, url.pathname);
+  else response.end(`hello from ${request.headers.host}\n`);
 }
 
 /** So many bytes, as fast as they are taken. */
@@ -52,9 +52,12 @@ function bytes(response: ServerResponse, count: number): void {
     while (left > 0) {
       const piece = block.subarray(0, Math.min(left, block.length));
       left -= piece.length;
-      if (!response.write(piece)) return response.once("drain", more);
+      if (!response.write(piece)) {
+        response.once("drain", more);
+        return;
+      }
     }
-    return response.end();
+    response.end();
   };
   more();
 }
@@ -93,7 +96,10 @@ function git(request: IncomingMessage, response: ServerResponse, url: URL): void
   let head = Buffer.alloc(0);
   let told = false;
   child.stdout.on("data", (chunk: Buffer) => {
-    if (told) return void response.write(chunk);
+    if (told) {
+      response.write(chunk);
+      return;
+    }
     head = Buffer.concat([head, chunk]);
     const end = head.indexOf("\r\n\r\n");
     if (end < 0) return;
@@ -111,9 +117,9 @@ function git(request: IncomingMessage, response: ServerResponse, url: URL): void
 const listening = [
   new Promise<void>((resolve) => names.bind(53, plan.address, () => resolve())),
   new Promise<void>((resolve) => createServer(serve).listen(80, plan.address, 4096, resolve)),
-  // What is said there comes back.
+  // What is said there comes back; at every address, the private one too.
   new Promise<void>((resolve) =>
-    createTcpServer((socket) => socket.on("error", () => {}).pipe(socket)).listen(7, plan.address, 4096, resolve),
+    createTcpServer((socket) => socket.on("error", () => {}).pipe(socket)).listen(7, "0.0.0.0", 4096, resolve),
   ),
 ];
 if (plan.key !== undefined && plan.certificate !== undefined) {
