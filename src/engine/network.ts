@@ -26,13 +26,29 @@ export interface NetworkWish {
   readonly allow_hosts: readonly string[];
 }
 
+/** A port of the guest that the host has. */
+export interface PublishedPort {
+  readonly host_port: number;
+  readonly guest_port: number;
+}
+
+const port = z.object({ host_port: z.int().min(0).max(65_535), guest_port: z.int().min(0).max(65_535) });
+
 /** What netd answers. It is confined, and may have been taken over by a guest. */
-const report = z.object({ error: z.string().optional() });
+const report = z.object({
+  error: z.string().max(1000).optional(),
+  port_taken: z.int().optional(),
+  published: z.array(port).max(1024),
+  published_connections: z.int(),
+  published_total: z.int(),
+});
 
 export class Networks {
   readonly #launcher: Launcher;
   readonly #program: string;
   readonly #settings: Pick<Settings, "networkNamespace" | "nameServers" | "publicRanges">;
+  /** Connections to published ports, when a microVM's were last looked at. */
+  readonly #reached = new WeakMap<MicroVm, number>();
 
   constructor(
     launcher: Launcher,
@@ -52,18 +68,48 @@ export class Networks {
     if (wish.network_policy === "off") return;
     // The guest first: until it has a device its net port carries no packets.
     await vm.guest.call((calls, call) => calls.setNetwork(GUEST, call), { timeoutMs: GUEST_MS });
-    await this.configure(vm, wish, logDirectory);
+    await this.configure(vm, wish, logDirectory, []);
   }
 
-  /** Tells the network of a microVM what it lets through from now on. Errors: NETWORK_FAILED, those of the launcher. */
-  async configure(vm: MicroVm, wish: NetworkWish, logDirectory: string | undefined): Promise<void> {
-    const { vmId, vsockSocket } = vm.machine;
-    const { networkNamespace, nameServers, publicRanges } = this.#settings;
+  /**
+   * Tells the network of a microVM what it lets through from now on, and which ports the host is to have; resolves with
+   * those that it has. Errors: NETWORK_FAILED, PORT_TAKEN, those of the launcher.
+   */
+  async configure(
+    vm: MicroVm,
+    wish: NetworkWish,
+    logDirectory: string | undefined,
+    publish: readonly PublishedPort[],
+  ): Promise<readonly PublishedPort[]> {
+    const { nameServers, publicRanges } = this.#settings;
     const config = {
       allow_hosts: wish.allow_hosts,
       public: publicRanges ?? [],
       resolvers: nameServers ?? (await hostsServers()),
+      publish,
     };
+    const { error, port_taken, published } = await this.#tell(vm, logDirectory, JSON.stringify(config));
+    if (port_taken !== undefined) throw new PyroError("PORT_TAKEN", `The port ${port_taken} of the host is taken.`);
+    if (error !== undefined) throw new PyroError("NETWORK_FAILED", `The network refuses its policy: ${error}`);
+    return published;
+  }
+
+  /** Whether a published port is connected to, or was since this was last asked. False where nobody can tell. */
+  async isReached(vm: MicroVm, { network_policy }: NetworkWish): Promise<boolean> {
+    if (network_policy !== "egress+published-ports") return false;
+    try {
+      const { published_connections, published_total } = await this.#tell(vm, undefined, "");
+      const before = this.#reached.get(vm) ?? 0;
+      this.#reached.set(vm, published_total);
+      return published_connections > 0 || published_total !== before;
+    } catch {
+      return false;
+    }
+  }
+
+  async #tell(vm: MicroVm, logDirectory: string | undefined, config: string): Promise<z.infer<typeof report>> {
+    const { vmId, vsockSocket } = vm.machine;
+    const { networkNamespace } = this.#settings;
     const answer = await this.#launcher.call((calls, options) =>
       calls.connectNet(
         {
@@ -72,13 +118,12 @@ export class Networks {
           vsockSocket: vsockSocket ?? "",
           networkNamespace: networkNamespace ?? "",
           logDirectory: logDirectory ?? "",
-          config: JSON.stringify(config),
+          config,
         },
         options,
       ),
     );
-    const { error } = parseReport(answer.report);
-    if (error !== undefined) throw new PyroError("NETWORK_FAILED", `The network refuses its policy: ${error}`);
+    return parseReport(answer.report);
   }
 }
 

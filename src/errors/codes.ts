@@ -125,6 +125,12 @@ export const CODES = {
     hint: "`pyro mcp serve --network-policy` says what its tools may ask for; at the command line `pyro workspace network set` also widens.",
     mcpHint: "This server does not allow it: leave `network_policy` out, or name only hosts that are allowed already.",
   },
+  PORT_TAKEN: {
+    exit: 1,
+    retryable: true,
+    hint: "Name another port of the host, or none for one that is free: `--publish 8000`.",
+    mcpHint: "Name another port of the host in `publish`, or none for one that is free.",
+  },
   NETWORK_OFF: {
     exit: 1,
     retryable: false,

@@ -112,12 +112,14 @@ export const tty = z.boolean().describe("Give the command a terminal; stdout and
 
 export const noStdin = z.boolean().describe("Give the command no stdin: it reads an end of file at once");
 
-export const NETWORK_POLICIES = ["off", "egress"] as const;
+export const NETWORK_POLICIES = ["off", "egress", "egress+published-ports"] as const;
 export type NetworkPolicy = (typeof NETWORK_POLICIES)[number];
 
 export const networkPolicy = z
   .enum(NETWORK_POLICIES)
-  .describe("What it may reach: off is nothing, it has no network device; egress is public hosts");
+  .describe(
+    "What it may reach: off is nothing, it has no network device; egress is public hosts; egress+published-ports also lets services publish ports on this host",
+  );
 
 export const allowHosts = z
   .array(

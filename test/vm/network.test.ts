@@ -253,6 +253,99 @@ test("a network by policy", options, async (context) => {
   });
 });
 
+test("published ports", options, async (context) => {
+  await using internet = await openInternet(NAMES);
+  await using home = await ownHome({ templates: true });
+  const ground = new Ground(home, internet);
+  const inside = `--net=${internet.env.PYRO_NETWORK_NAMESPACE}`;
+  /** What a program of the host reads from a port of its own; netd's host is the namespace. */
+  const reach = async (host: string, port: number, seconds = 0): Promise<string> => {
+    const script = `exec 3<>/dev/tcp/${host}/${port} && sleep ${seconds} && head -c 5 <&3`;
+    return (await promisify(execFile)("nsenter", [inside, "bash", "-c", script])).stdout;
+  };
+  const server = [
+    "import socket",
+    "s = socket.create_server(('', 8000))",
+    "while True:",
+    "  c = s.accept()[0]",
+    "  c.sendall(b'hello')",
+    "  c.close()",
+  ].join("\n");
+  const command = ["--", "python3", "-c", server];
+  const policy = ["--network-policy", "egress+published-ports"];
+  type Service = OutputOf<"service.status">;
+
+  const workspace = await ground.workspaces.create(policy);
+  const start = ["service", "start", workspace.id];
+  const web = await ground.workspaces.ask<Service>([
+    ...[...start, "web", "--ready-tcp", "localhost:8000", "--publish", "8000", ...command],
+  ]);
+  const [published] = web.published_ports;
+  assert.ok(
+    published !== undefined && published.guest_port === 8000 && published.host_port >= 1024,
+    JSON.stringify(web),
+  );
+  const { host_port } = published;
+
+  await context.test("is reached at both addresses", async () => {
+    assert.equal(await reach("127.0.0.1", host_port), "hello");
+    assert.equal(await reach("::1", host_port), "hello");
+  });
+
+  await context.test("one that is taken is refused, and nothing is left of the service", async () => {
+    const again = [...start, "other", "--publish", `${host_port}:8000`, "--", "sleep", "600"];
+    await ground.workspaces.refused(again, "PORT_TAKEN");
+    await ground.workspaces.refused(["service", "status", workspace.id, "other"], "SERVICE_NOT_FOUND");
+    const neighbour = await ground.workspaces.create(policy);
+    await ground.workspaces.refused(
+      ["service", "start", neighbour.id, "x", "--publish", `${host_port}:1`, "--", "sleep", "600"],
+      "PORT_TAKEN",
+    );
+    await neighbour.delete();
+    for (const wrong of ["80:8000", "0", "70000", "x"]) {
+      await ground.workspaces.refused([...start, "other", "--publish", wrong, "--", "true"], "INVALID_INPUT");
+    }
+    const egress = await ground.workspaces.create(["--network-policy", "egress"]);
+    const forbidden = ["service", "start", egress.id, "x", "--publish", "8000", "--", "true"];
+    await ground.workspaces.refused(forbidden, "POLICY_FORBIDDEN");
+    await egress.delete();
+  });
+
+  await context.test("it outlives the daemon, and netd", async () => {
+    process.kill(await home.pid(), "SIGKILL");
+    assert.equal(await reach("127.0.0.1", host_port), "hello");
+    const status = await ground.workspaces.ask<Service>(["service", "status", workspace.id, "web"]);
+    assert.deepEqual(status.published_ports, web.published_ports);
+    process.kill(await ground.netd(), "SIGKILL");
+    const deadline = Date.now() + PATIENCE_MS;
+    while ((await reach("127.0.0.1", host_port).catch(() => "")) !== "hello") assert.ok(Date.now() < deadline);
+  });
+
+  await context.test("it is closed when the service stops, or never becomes ready", async () => {
+    const closed = async (port: number) => {
+      const deadline = Date.now() + PATIENCE_MS;
+      while (await reach("127.0.0.1", port).then(Boolean, () => false)) assert.ok(Date.now() < deadline);
+    };
+    const stopped = await ground.workspaces.ask<Service>(["service", "stop", workspace.id, "web"]);
+    assert.deepEqual(stopped.published_ports, []);
+    await closed(host_port);
+    const failing = ["--ready-tcp", "localhost:1", "--ready-timeout-seconds", "1", "--publish", `${host_port}:8000`];
+    await ground.workspaces.refused([...start, "web", ...failing, ...command], "SERVICE_FAILED");
+    await closed(host_port);
+    await workspace.delete();
+  });
+
+  await context.test("a connection keeps its workspace from being idle", async () => {
+    const brief = await ground.workspaces.create([...policy, "--ttl-seconds", "3"]);
+    const service = ["service", "start", brief.id, "web", "--ready-tcp", "localhost:8000", "--publish", "8000"];
+    const slow = server.replace("c.sendall", "__import__('time').sleep(9); c.sendall");
+    const { published_ports } = await ground.workspaces.ask<Service>([...service, "--", "python3", "-c", slow]);
+    assert.equal(await reach("127.0.0.1", published_ports[0]?.host_port ?? 0), "hello");
+    await brief.untilState("stopped");
+    await brief.delete();
+  });
+});
+
 /** A repository with one file, as a host serves it. */
 async function makeRepository(directory: string): Promise<void> {
   const script = [

@@ -53,10 +53,13 @@ type Config struct {
 // Report is what there is after a Config was taken, or when it is asked for.
 type Report struct {
 	Error string `json:"error,omitempty"`
+	// PortTaken is a port of the host that somebody else has, where that is the error.
+	PortTaken uint16 `json:"port_taken,omitempty"`
 	// Published are the ports that are open.
 	Published []Port `json:"published"`
-	// PublishedConnections run at the moment.
-	PublishedConnections int `json:"published_connections"`
+	// PublishedConnections run at the moment, PublishedTotal have been made since netd began.
+	PublishedConnections int    `json:"published_connections"`
+	PublishedTotal       uint64 `json:"published_total"`
 }
 
 // Network is one guest's.
@@ -149,6 +152,10 @@ func (n *Network) Configure(config Config) Report {
 	report := n.Report()
 	if err := n.publish(config.Publish); err != nil {
 		report.Error = err.Error()
+		var taken *portTaken
+		if errors.As(err, &taken) {
+			report.PortTaken = taken.port
+		}
 	}
 	report.Published = n.ports.list()
 	return report
@@ -156,7 +163,7 @@ func (n *Network) Configure(config Config) Report {
 
 // Report tells what there is.
 func (n *Network) Report() Report {
-	return Report{Published: n.ports.list(), PublishedConnections: n.flows.published()}
+	return Report{Published: n.ports.list(), PublishedConnections: n.flows.published(), PublishedTotal: n.ports.total.Load()}
 }
 
 // Run carries packets until the stream ends or ctx does, and ends every connection. It returns why.

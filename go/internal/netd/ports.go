@@ -10,6 +10,7 @@ import (
 	"sort"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -35,7 +36,14 @@ type Port struct {
 type ports struct {
 	mutex sync.Mutex
 	open  map[Port]*published
+	// total counts the connections that were made to them.
+	total atomic.Uint64
 }
+
+// portTaken says that somebody else listens on a port of the host.
+type portTaken struct{ port uint16 }
+
+func (p *portTaken) Error() string { return fmt.Sprintf("the port %d of the host is taken", p.port) }
 
 type published struct {
 	listeners []net.Listener
@@ -119,6 +127,9 @@ func listen(port Port) (Port, *published, error) {
 	for range assignTries {
 		first, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port.HostPort))))
 		if err != nil {
+			if taken(err) {
+				return port, nil, &portTaken{port.HostPort}
+			}
 			return port, nil, fmt.Errorf("port %d: %s", port.HostPort, shortly(err))
 		}
 		actual := Port{HostPort: uint16(first.Addr().(*net.TCPAddr).Port), GuestPort: port.GuestPort}
@@ -132,7 +143,7 @@ func listen(port Port) (Port, *published, error) {
 		if !taken(err) {
 			return actual, one, nil
 		}
-		failure = fmt.Errorf("port %d: %s", actual.HostPort, shortly(err))
+		failure = &portTaken{actual.HostPort}
 		one.close()
 		if port.HostPort != 0 {
 			break
@@ -151,6 +162,7 @@ func (n *Network) serve(one *published, listener net.Listener, guestPort uint16)
 			time.Sleep(100 * time.Millisecond)
 			continue
 		}
+		n.ports.total.Add(1)
 		go n.reach(one.ctx, conn.(*net.TCPConn), guestPort)
 	}
 }

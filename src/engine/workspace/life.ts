@@ -245,6 +245,9 @@ export class Life {
       if (this.#deleted.aborted || this.#releasing.signal.aborted) return;
       // One that stands still for want of room would lose what it could not write yet: it is looked at again later.
       if (vm.guest.isHeld) return this.idleness.use()();
+      if (await this.#context.networks.isReached(vm, this.#ledger.record)) return this.idleness.use()();
+      // Somebody may have come while that was asked.
+      if (this.#vm !== vm || !this.idleness.isDue) return;
       // From here on whoever comes waits for its turn to start it again.
       this.#vm = undefined;
       this.idleness.unwatch();

@@ -1,16 +1,19 @@
 // The network of one workspace: what it may reach is changed here, and its decisions are read.
 import { PyroError } from "../../errors/error.ts";
 import type { OutputOf, ParsedInputOf } from "../../operations/table.ts";
+import type { PublishedPort } from "../network.ts";
 import { isWithin } from "./allow-hosts.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Life, WorkspaceContext } from "./life.ts";
 import { followNetwork, type NetworkEntry, networkEntries } from "./network-log.ts";
+import { PublishedPorts } from "./published-ports.ts";
 import { layoutOf } from "./record.ts";
 
 export class WorkspaceNetwork {
   readonly #context: WorkspaceContext;
   readonly #ledger: Ledger;
   readonly #life: Life;
+  readonly ports: PublishedPorts = new PublishedPorts((ports) => this.#publish(ports));
 
   constructor(context: WorkspaceContext, ledger: Ledger, life: Life) {
     this.#context = context;
@@ -34,9 +37,28 @@ export class WorkspaceNetwork {
       await this.#ledger.save({ allow_hosts: [...allow_hosts] }, { durable: true });
       const { vm } = this.#life;
       const { record, directory } = this.#ledger;
-      if (vm !== undefined) await this.#context.networks.configure(vm, record, layoutOf(directory).network);
+      if (vm !== undefined) {
+        await this.#context.networks.configure(vm, record, layoutOf(directory).network, this.ports.all);
+      }
       return { workspace_id, network_policy, allow_hosts: [...record.allow_hosts] };
     });
+  }
+
+  async #publish(ports: readonly PublishedPort[]): Promise<readonly PublishedPort[]> {
+    const { record, directory } = this.#ledger;
+    if (record.network_policy !== "egress+published-ports") {
+      throw new PyroError(
+        "POLICY_FORBIDDEN",
+        `The network policy of ${record.workspace_id} is ${record.network_policy}.`,
+        {
+          hint: "Ports are published in workspaces that are created with `--network-policy egress+published-ports`.",
+        },
+      );
+    }
+    const { vm } = this.#life;
+    // Without one they are gone.
+    if (vm === undefined) return [];
+    return await this.#context.networks.configure(vm, record, layoutOf(directory).network, ports);
   }
 
   /** A page of decisions. Errors: CURSOR_INVALID. */
