@@ -85,6 +85,20 @@ const ADDITIONS: { readonly [N in OperationName]?: Addition } = {
     content: { from: "patch_file", into: "patch" },
     note: "All of it is applied, or nothing. Lines of context must be those of the files, and may have moved.",
   },
+  "workspace.disk_read": {
+    flags: [
+      {
+        key: "content_only",
+        flags: "--content-only",
+        description: "Print the content and nothing else; what is cut is still told",
+        kind: "boolean",
+      },
+    ],
+    note: "The content goes to stdout as it is, what is to be known of it to stderr.",
+  },
+  "workspace.disk_export": {
+    note: "The image is a sparse file that mounts anywhere: `mount -o loop,ro FILE DIR`. It holds all that the workspace's processes had as their root, without what /tmp, /run, /proc, /sys and /dev held.",
+  },
   "process.write": {
     note: "`--input -` sends what comes on stdin, of any bytes and any length.",
   },

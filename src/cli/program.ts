@@ -23,6 +23,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   "workspace patch": "Patches of a workspace's files",
   "workspace process": "Processes of a workspace or a run",
   "workspace service": "Services: named programs that go on beside the commands of a workspace",
+  "workspace snapshot": "Snapshots: the disk of a workspace at a moment, to go back to",
   "workspace shell": "Shells: terminals that stay open in a workspace",
   "workspace sync": "Files of this host in a workspace",
 };
@@ -41,6 +42,12 @@ const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
     "pyro workspace logs fix-tests",
     "pyro workspace delete fix-tests",
   ],
+  "workspace snapshot": [
+    "pyro workspace snapshot create fix-tests before-upgrade",
+    "pyro workspace exec fix-tests -- ./upgrade",
+    "pyro workspace reset fix-tests --snapshot before-upgrade",
+    "pyro workspace snapshot delete fix-tests before-upgrade",
+  ],
   "workspace shell": [
     "pyro workspace shell attach fix-tests",
     "pyro workspace shell open fix-tests --id-only",
@@ -53,7 +60,10 @@ const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
 /** What a person meets first stands first; what is not named here follows. */
 const ORDER: Readonly<Record<string, readonly string[]>> = {
   pyro: ["run", "workspace", "mcp", "env", "doctor", "daemon", "completion"],
-  workspace: ["create", "exec", "shell", "sync", "logs", "process", "service", "list", "status", "update", "delete"],
+  workspace: [
+    ...["create", "exec", "shell", "sync", "logs", "process", "service", "snapshot", "reset", "clone"],
+    ...["list", "status", "update", "stop", "start", "delete"],
+  ],
 };
 
 const ALIASES: Readonly<Record<string, string>> = { workspace: "ws" };

@@ -14,7 +14,7 @@ export async function serveNetworkLog(
   reply: Reply,
   gone: AbortSignal,
 ): Promise<void> {
-  const { network, workspaceId, deleted } = engine.workspaces.get(workspace_id);
+  const { network, workspaceId } = engine.workspaces.get(workspace_id);
   if (!follow) {
     const output: OutputOf<"network.log"> = {
       workspace_id: workspaceId,
@@ -22,7 +22,7 @@ export async function serveNetworkLog(
     };
     return await reply.json(ToClient.Output, output);
   }
-  const stop = AbortSignal.any([gone, deleted, hearCancel(requests, "log")]);
+  const stop = AbortSignal.any([gone, hearCancel(requests, "log")]);
   try {
     for await (const entry of network.follow(cursor, stop)) {
       const event: EventOf<"network.log"> = { type: "entry", entry };

@@ -10,14 +10,16 @@ import type { Where } from "../client/where.ts";
 import { PyroError } from "../errors/error.ts";
 import type { EventOf, InputOf, OutputOf } from "../operations/table.ts";
 import { gently, RESULT_BYTES } from "./budget.ts";
+import type { Exports } from "./disk-export.ts";
 import type { Request } from "./request.ts";
 import { type Output, result, sizeOf } from "./result.ts";
 
 export type TransferName = "workspace.create" | "workspace.sync_push";
 
-/** Which paths of the host may be read: where one really is, symbolic links resolved, or HOST_PATH_FORBIDDEN. */
-export interface ReadRule {
+/** Which paths of the host may be used: where one really is, symbolic links resolved, or HOST_PATH_FORBIDDEN. */
+export interface PathRule {
   checkRead(path: string): Promise<string>;
+  checkWrite(path: string): Promise<string>;
 }
 
 /** What a server keeps of the transfers that outlive the call they began with. */
@@ -25,8 +27,9 @@ export interface Transfers {
   readonly where: Where;
   /** What relative paths are relative to. */
   readonly cwd: string;
-  readonly rule: ReadRule;
+  readonly rule: PathRule;
   readonly creations: Creations;
+  readonly exports: Exports;
 }
 
 /** What a look at the source may take beyond the wait, ms. */
@@ -181,7 +184,7 @@ function notThereYet(thrown: unknown): undefined {
 }
 
 /** What a promise gives, or undefined when that takes longer. */
-async function soonerThan<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
+export async function soonerThan<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
   const timer = new AbortController();
   try {
     return await Promise.race([promise, sleep(ms, undefined, { signal: timer.signal })]);

@@ -85,6 +85,11 @@ export interface Operation<
    * daemon gets the path as a label and opens nothing.
    */
   readonly upload?: string;
+  /**
+   * The input key that names a file of the host to be made. The daemon sends its content and the client writes it; the
+   * daemon gets the path as a label and opens nothing.
+   */
+  readonly download?: string;
   /** Set when it answers at once but for a workspace that is stopped, whose microVM is started first. */
   readonly starts?: boolean;
   /** Set when it streams: the schema of the events that come before the output. */

@@ -1,6 +1,7 @@
 // The calls of one client: in the table's keys and checked before anything is started, answers in the caller's, and all of
 // them ended when the client is closed.
 import { call } from "../client/call.ts";
+import { download } from "../client/download.ts";
 import { withUserDefaults } from "../client/settings.ts";
 import { openStream, type Stream } from "../client/stream.ts";
 import { withUpload } from "../client/upload.ts";
@@ -45,6 +46,22 @@ export class Calls {
     { onEvent, ...options }: Told<N>,
   ): Promise<t.SdkOutput<N>> {
     const answer = this.open(name, input, { onEvent, signal: this.signal(options) }).then(({ result }) => result);
+    this.track(answer);
+    return toCamel(OPERATIONS[name].output, await answer) as t.SdkOutput<N>;
+  }
+
+  /** A call that makes a file of this host. */
+  async download<N extends OperationName>(
+    name: N,
+    input: unknown,
+    { onEvent, ...options }: Told<N>,
+  ): Promise<t.SdkOutput<N>> {
+    const { events }: Operation = OPERATIONS[name];
+    const answer = download(this.where, name, this.checked(name, input), {
+      cwd: process.cwd(),
+      signal: this.signal(options),
+      onEvent: (event) => onEvent?.((events ? toCamel(events, event) : event) as t.SdkEvent<N>),
+    });
     this.track(answer);
     return toCamel(OPERATIONS[name].output, await answer) as t.SdkOutput<N>;
   }

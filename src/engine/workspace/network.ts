@@ -13,9 +13,16 @@ export class WorkspaceNetwork {
   readonly #context: WorkspaceContext;
   readonly #ledger: Ledger;
   readonly #life: Life;
-  readonly ports: PublishedPorts = new PublishedPorts((ports) => this.#publish(ports));
+  readonly ports: PublishedPorts = new PublishedPorts(
+    () => this.#life.vm?.machine.vmId,
+    (ports) => this.#publish(ports),
+  );
 
-  constructor(context: WorkspaceContext, ledger: Ledger, life: Life) {
+  /** Aborts when the workspace is deleted. */
+  readonly #deleted: AbortSignal;
+
+  constructor(context: WorkspaceContext, ledger: Ledger, life: Life, deleted: AbortSignal) {
+    this.#deleted = deleted;
     this.#context = context;
     this.#ledger = ledger;
     this.#life = life;
@@ -66,8 +73,9 @@ export class WorkspaceNetwork {
     return await networkEntries(layoutOf(this.#ledger.directory).network, options);
   }
 
-  /** Decisions as they come. Errors: CURSOR_INVALID, the signal's reason. */
+  /** Decisions as they come, until the workspace is deleted. Errors: CURSOR_INVALID, the signal's reason. */
   follow(cursor: string | undefined, signal: AbortSignal): AsyncGenerator<NetworkEntry, void, undefined> {
-    return followNetwork(layoutOf(this.#ledger.directory).network, cursor, signal);
+    const until = AbortSignal.any([signal, this.#deleted]);
+    return followNetwork(layoutOf(this.#ledger.directory).network, cursor, until);
   }
 }

@@ -15,21 +15,25 @@ export class PublishedPorts {
   /** By the number of the service. */
   readonly #held = new Map<number, readonly PublishedPort[]>();
   readonly #turns = new Turns();
+  readonly #machine: () => string | undefined;
+  /** Of the microVM that they were opened for. */
+  #of: string | undefined;
 
-  constructor(open: OpenPorts) {
+  /** `machine` names the microVM that runs: another one has none of what an earlier one had. */
+  constructor(machine: () => string | undefined, open: OpenPorts) {
+    this.#machine = machine;
     this.#open = open;
   }
 
   /** All that are open. */
   get all(): readonly PublishedPort[] {
+    this.#forgetOthers();
     return [...this.#held.values()].flat();
   }
 
   /** Opens a service's. On failure nothing more is open than before. Errors: PORT_TAKEN, POLICY_FORBIDDEN, NETWORK_FAILED. */
   async open(sequence: number, wanted: readonly WantedPort[]): Promise<readonly PublishedPort[]> {
     return await this.#turns.take(async () => {
-      // It may have begun already, in a microVM that was lost.
-      this.#held.delete(sequence);
       const before = this.all;
       const taken = wanted.find(
         ({ host_port }) => host_port !== 0 && before.some((one) => one.host_port === host_port),
@@ -54,7 +58,14 @@ export class PublishedPorts {
 
   /** Of one that another daemon started: they are open. */
   keep(sequence: number, ports: readonly PublishedPort[]): void {
+    this.#forgetOthers();
     if (ports.length > 0) this.#held.set(sequence, ports);
+  }
+
+  #forgetOthers(): void {
+    const now = this.#machine();
+    if (now !== this.#of) this.#held.clear();
+    this.#of = now;
   }
 
   /** Closes a service's, with the connections over them. Never rejects: where the network does not answer they are gone with it. */
