@@ -87,7 +87,9 @@ const PARTS: readonly Part[] = [
     name: "fuzz-ts",
     slices: 2,
     slice: () =>
-      tests(["test/unit/fuzz/guest-link.test.ts", "test/unit/fuzz/host.test.ts"], { PYRO_FUZZ_SECONDS: fuzzSeconds }),
+      tests(["test/unit/fuzz/guest-link.test.ts", "test/unit/fuzz/host.test.ts", "test/unit/fuzz/secrets.test.ts"], {
+        PYRO_FUZZ_SECONDS: fuzzSeconds,
+      }),
   },
   {
     name: "lab-cycles",

@@ -21,6 +21,7 @@ import { STDERR, STDOUT, writeAll, writeJson } from "./output.ts";
 import { writeProcess } from "./process-write.ts";
 import { Progress, type ProgressEvent } from "./progress.ts";
 import { runCommand } from "./run.ts";
+import { withSecrets } from "./secret-words.ts";
 import { showServiceLogs } from "./service-logs.ts";
 import { attachShell } from "./shell-attach.ts";
 import { writeShell } from "./shell-write.ts";
@@ -34,7 +35,7 @@ export async function dispatch(asked: Asked, context: Context): Promise<number> 
   }
   // One command of several calls: it makes their inputs itself.
   if (name === "workspace.delete") return deleteWorkspaces(asked.beside, context);
-  const typed = await withContent(asked);
+  const typed = await withSecrets(await withContent(asked), context.where.environment);
   const input = withUserDefaults(name, typed, context.where.environment);
   // Schemas take a while to load, and a daemon checks all that it is asked: only one that would first have to be
   // started is spared input that it would refuse.

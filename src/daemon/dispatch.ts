@@ -76,7 +76,7 @@ export const UNARY: { readonly [N in Unary]: UnaryHandler<N> } = {
   "workspace.file_edit": (engine, input, signal) => filesOf(engine, input).edit(input, signal),
   "workspace.patch_apply": (engine, input, signal) => filesOf(engine, input).patch(input, signal),
   "workspace.disk_list": (engine, input, signal) => listDisk(diskOf(engine, input), input, signal),
-  "workspace.disk_read": (engine, input, signal) => readDisk(diskOf(engine, input), input, signal),
+  "workspace.disk_read": (engine, input, signal) => readDisk(engine.workspaces.get(input.workspace_id), input, signal),
   "process.list": listProcesses,
   "process.write": writeProcess,
   "process.signal": signalProcess,

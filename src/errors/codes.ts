@@ -1,5 +1,6 @@
-// Every error code of pyro, with what follows from it. Codes are chosen here and nowhere else.
+// Every error code of pyro, with what follows from it. Codes are chosen here, and in the parts of this that it names.
 import { NETWORK_CODES } from "./network-codes.ts";
+import { SECRET_CODES } from "./secret-codes.ts";
 
 /** What a code means to callers. */
 export interface CodeFacts {
@@ -358,6 +359,7 @@ export const CODES = {
     hint: "Name a user of the guest's /etc/passwd, or a numeric id, with --user.",
     mcpHint: "Name a user of the guest's /etc/passwd, or a numeric id, with `user`.",
   },
+  ...SECRET_CODES,
   COMMAND_FAILED: {
     exit: 1,
     retryable: false,

@@ -69,7 +69,7 @@ function toolFor(where: Where, row: Operation, shape: McpShape, server: Server):
     call: async (args, context) => {
       try {
         const given = withUserDefaults(row.name as OperationName, args ?? {}, where.environment);
-        const asked: Record<string, unknown> = parseInput(asTool, given);
+        const asked: Record<string, unknown> = server.transfers.secrets.with(parseInput(asTool, given));
         const parsed = withinPolicy(row.name as OperationName, asked, server.networkPolicy);
         using request = new Request(context, parsed.wait_seconds);
         return await carryOut(where, row, parsed, request, server);

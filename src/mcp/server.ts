@@ -8,6 +8,7 @@ import type { NetworkPolicy } from "../operations/fields.ts";
 import { Exports } from "./disk-export.ts";
 import { toolsOf } from "./from-operation.ts";
 import { HostPaths } from "./host-paths.ts";
+import { ServedSecrets } from "./secrets.ts";
 import { Creations, type Transfers } from "./transfer.ts";
 
 const INSTRUCTIONS: Readonly<Record<"run" | "workspaces", string>> = {
@@ -30,6 +31,8 @@ export interface ServeOptions {
   readonly allowWrite?: readonly string[];
   /** The most that tools may ask of a network. */
   readonly networkPolicy?: NetworkPolicy | undefined;
+  /** Secrets that tools may name, as references. */
+  readonly secrets?: readonly string[];
 }
 
 /** A server with the tools of a profile; it reaches for the daemon only when a tool is called. */
@@ -52,7 +55,7 @@ export function createServer(
 
 /**
  * Serves until stdin ends. Calls under way are then cancelled, as nobody is left to read their results; commands in
- * workspaces go on. Errors: INVALID_INPUT for a directory that is none.
+ * workspaces go on. Errors: INVALID_INPUT for a directory that is none, those of reading secrets.
  */
 export async function serve(where: Where, profile: Profile, options: ServeOptions = {}): Promise<void> {
   const cwd = process.cwd();
@@ -64,6 +67,7 @@ export async function serve(where: Where, profile: Profile, options: ServeOption
     rule: await HostPaths.open({ cwd, allowRead, allowWrite }),
     creations,
     exports: new Exports(),
+    secrets: await ServedSecrets.read(options.secrets ?? [], where.environment, cwd),
   };
   const handle = serveStdio(() => createServer(where, profile, transfers, networkPolicy), {
     onerror: (error) => {

@@ -154,6 +154,10 @@ export const outputEncoding = z.enum(["utf-8", "base64"]);
 
 export const timestamp = z.string().describe("RFC 3339, UTC");
 
+export const redacted = z
+  .boolean()
+  .describe("True when a secret's value was replaced by [redacted:NAME]; cursors and offsets count what was there");
+
 /** What is known of a process and its output: the result of run, exec and process.read. */
 export const processResult = {
   process_id: z.string(),
@@ -181,7 +185,7 @@ export const processResult = {
   next_cursor: z.string().describe("Cursor behind the output in this result"),
   started_at: timestamp,
   duration_ms: z.int().describe("Time from start to end, or until now"),
-  redacted: z.boolean(),
+  redacted,
 } as const;
 
 /** A process without its output. */

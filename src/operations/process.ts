@@ -3,6 +3,7 @@ import * as z from "zod";
 import { defineOperation } from "./define.ts";
 import { envEvent, PULL_ERRORS } from "./environment.ts";
 import * as f from "./fields.ts";
+import { SECRET_ERRORS, secretEnv, secrets } from "./secret.ts";
 
 /** What a streaming run tells before its output. Bytes of stdout and stderr travel beside these, not in them. */
 export const runEvent = z.discriminatedUnion("type", [
@@ -23,6 +24,8 @@ export const run = defineOperation({
     driver: f.driver.optional(),
     cwd: f.cwd.optional(),
     env: f.env.optional(),
+    secrets: secrets.optional(),
+    secret_env: secretEnv.optional(),
     user: f.user.optional(),
     network_policy: f.networkPolicy.default("off"),
     allow_hosts: f.allowHosts.optional(),
@@ -47,6 +50,7 @@ export const run = defineOperation({
     "POLICY_FORBIDDEN",
     "CWD_NOT_FOUND",
     "USER_NOT_FOUND",
+    ...SECRET_ERRORS,
   ],
   effect: { readOnly: false, destructive: false, idempotent: false, openWorld: false },
   legalIn: [],
@@ -58,11 +62,18 @@ export const run = defineOperation({
     positional: ["environment"],
     rest: "command",
     omit: ["wait_seconds", "max_bytes"],
-    flags: { env: "--env <NAME=VALUE>", tty: "-t, --tty", allow_hosts: "--allow-host <host>" },
+    flags: {
+      env: "--env <NAME=VALUE>",
+      secrets: "--secret <NAME[=SOURCE]>",
+      secret_env: "--secret-env <NAME[=ENV]>",
+      tty: "-t, --tty",
+      allow_hosts: "--allow-host <host>",
+    },
     examples: [
       "pyro run -- git --version",
       "pyro run debian:12 --mem-mib 2048 -- sh -c 'nproc; free -m'",
       "echo hi | pyro run -- cat",
+      "pyro run --secret TOKEN --secret-env TOKEN -- ./deploy",
     ],
   },
   mcp: {

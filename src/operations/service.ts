@@ -3,6 +3,7 @@ import * as z from "zod";
 import { defineOperation } from "./define.ts";
 import { envEvent } from "./environment.ts";
 import * as f from "./fields.ts";
+import { secretEnv } from "./secret.ts";
 import { START_ERRORS, WORKSPACE_ERRORS } from "./workspace.ts";
 
 export const SERVICE_NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -81,6 +82,7 @@ export const serviceStart = defineOperation({
     command: f.command,
     cwd: f.cwd.optional(),
     env: f.env.optional(),
+    secret_env: secretEnv.optional(),
     ready_file: z
       .string()
       .min(1)
@@ -142,7 +144,11 @@ export const serviceStart = defineOperation({
     positional: ["workspace_id", "service_name"],
     rest: "command",
     omit: ["wait_seconds"],
-    flags: { env: "--env <NAME=VALUE>", publish: "--publish <[host_port:]guest_port>" },
+    flags: {
+      env: "--env <NAME=VALUE>",
+      secret_env: "--secret-env <NAME[=ENV]>",
+      publish: "--publish <[host_port:]guest_port>",
+    },
     examples: [
       "pyro workspace service start fix-tests web --ready-http http://localhost:8000/ -- python3 -m http.server 8000",
       "pyro workspace service start fix-tests db --ready-tcp localhost:5432 --ready-timeout-seconds 60 -- ./start-db",
@@ -277,7 +283,7 @@ export const serviceLogs = defineOperation({
     output_encoding: f.outputEncoding,
     omitted_bytes: z.int().describe("Bytes before the end of this output that it lacks"),
     next_cursor: z.string().describe("Cursor behind the output in this result"),
-    redacted: z.boolean(),
+    redacted: f.redacted,
   }),
   errors: [...SERVICE_ERRORS, "CURSOR_INVALID"],
   effect: { readOnly: true, destructive: false, idempotent: true, openWorld: false },

@@ -4,20 +4,11 @@ import { changesSomething } from "./changes.ts";
 import { defineOperation } from "./define.ts";
 import { envEvent, PULL_ERRORS } from "./environment.ts";
 import * as f from "./fields.ts";
+import { SECRET_ERRORS, secretEnv, secrets } from "./secret.ts";
+import { TRANSFER_ERRORS } from "./transfer.ts";
 import { START_ERRORS, WORKSPACE_ERRORS } from "./workspace-errors.ts";
 
 export { START_ERRORS, WORKSPACE_ERRORS };
-
-/** What bringing a host's files in may answer with. */
-const TRANSFER_ERRORS = [
-  "SOURCE_NOT_FOUND",
-  "SOURCE_UNREADABLE",
-  "ARCHIVE_INVALID",
-  "PATH_OUTSIDE",
-  "PATH_CONFLICT",
-  "GUEST_DISK_FULL",
-  "HOST_PATH_FORBIDDEN",
-] as const;
 
 export const workspaceRecord = {
   workspace_id: z.string(),
@@ -102,6 +93,7 @@ export const workspaceCreate = defineOperation({
     name: f.workspaceName.optional(),
     labels: f.labels.optional(),
     env: f.env.describe("Environment variables that every command in it gets").optional(),
+    secrets: secrets.optional(),
     ttl_seconds: f.ttlSeconds.default(f.DEFAULT_TTL_SECONDS),
     network_policy: f.networkPolicy.default("off"),
     allow_hosts: f.allowHosts.optional(),
@@ -115,6 +107,7 @@ export const workspaceCreate = defineOperation({
     ...PULL_ERRORS,
     ...START_ERRORS.filter((code) => code !== "LIMIT_EXCEEDED" && code !== "DISK_EXPORT_RUNNING"),
     ...TRANSFER_ERRORS,
+    ...SECRET_ERRORS,
   ],
   effect: { readOnly: false, destructive: false, idempotent: false, openWorld: false },
   legalIn: [],
@@ -128,6 +121,7 @@ export const workspaceCreate = defineOperation({
     flags: {
       labels: "--label <KEY=VALUE>",
       env: "--env <NAME=VALUE>",
+      secrets: "--secret <NAME[=SOURCE]>",
       seed_path: "--seed-path <path>",
       exclude: "--exclude <glob>",
       allow_hosts: "--allow-host <host>",
@@ -323,6 +317,7 @@ export const workspaceExec = defineOperation({
     command: f.command,
     cwd: f.cwd.optional(),
     env: f.env.optional(),
+    secret_env: secretEnv.optional(),
     user: f.user.optional(),
     tty: f.tty.default(false),
     no_stdin: f.noStdin.default(false),
@@ -332,7 +327,7 @@ export const workspaceExec = defineOperation({
     max_bytes: f.maxBytes.optional(),
   }),
   output: logEntry,
-  errors: [...WORKSPACE_ERRORS, ...START_ERRORS, "CWD_NOT_FOUND", "USER_NOT_FOUND"],
+  errors: [...WORKSPACE_ERRORS, ...START_ERRORS, "CWD_NOT_FOUND", "USER_NOT_FOUND", "SECRET_UNKNOWN"],
   effect: { readOnly: false, destructive: false, idempotent: false, openWorld: false },
   legalIn: ["started", "stopped", "failed"],
   profiles: ["workspace-core", "workspace-full"],
@@ -347,7 +342,7 @@ export const workspaceExec = defineOperation({
     positional: ["workspace_id"],
     rest: "command",
     omit: ["wait_seconds", "max_bytes"],
-    flags: { env: "--env <NAME=VALUE>", tty: "-t, --tty" },
+    flags: { env: "--env <NAME=VALUE>", secret_env: "--secret-env <NAME[=ENV]>", tty: "-t, --tty" },
     examples: [
       "pyro workspace exec fix-tests -- git status",
       "pyro workspace exec fix-tests --cwd src -- sh -c 'make && make test'",

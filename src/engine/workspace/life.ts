@@ -12,6 +12,7 @@ import type { MicroVm } from "../microvm.ts";
 import type { Networks } from "../network.ts";
 import type { Paths } from "../paths.ts";
 import type { Preparation, Prepared, Shape } from "../preparation.ts";
+import type { Secrets } from "../secrets/secrets.ts";
 import type { Progress } from "../templates.ts";
 import { Idleness } from "./idleness.ts";
 import type { Ledger } from "./ledger.ts";
@@ -40,6 +41,7 @@ export class Life {
   takeDisk: () => Promise<void> = async () => {};
   readonly #context: WorkspaceContext;
   readonly #ledger: Ledger;
+  readonly #secrets: Secrets;
   /** Aborts when the workspace is deleted. */
   readonly #deleted: AbortSignal;
   readonly #onEnded: (why: string) => Promise<void>;
@@ -59,12 +61,14 @@ export class Life {
   constructor(
     context: WorkspaceContext,
     ledger: Ledger,
+    secrets: Secrets,
     deleted: AbortSignal,
     onEnded: (why: string) => Promise<void>,
     onStop: (reason: "workspace_idle" | "workspace_stopped") => void,
   ) {
     this.#context = context;
     this.#ledger = ledger;
+    this.#secrets = secrets;
     this.#deleted = deleted;
     this.#onEnded = onEnded;
     this.#onStop = onStop;
@@ -181,6 +185,7 @@ export class Life {
       this.#releasing.signal.throwIfAborted();
       const { directory, record } = this.#ledger;
       await this.#context.networks.connect(vm, record, layoutOf(directory).network);
+      await this.#secrets.put(vm.guest, AbortSignal.any([this.#deleted, this.#releasing.signal]));
       await this.#keep(vmId);
       await this.#ledger.save(
         {
@@ -352,8 +357,13 @@ export class Life {
     if (!(error instanceof PyroError)) return;
     const { code, details, message } = error;
     if (code !== "ENVIRONMENT_MISSING" && !(code === "MICROVM_START_FAILED" && details.stage === "ready")) return;
-    const tail = typeof details.console_tail === "string" ? details.console_tail.slice(-CONSOLE_TAIL) : "";
-    const failure = { stage: START_STAGE, message, console_tail: tail };
+    const tail = typeof details.console_tail === "string" ? details.console_tail : "";
+    const { redactor } = this.#secrets;
+    const failure = {
+      stage: START_STAGE,
+      message: redactor.text(message),
+      console_tail: redactor.text(tail).slice(-CONSOLE_TAIL),
+    };
     const change = { state: "failed", stop_reason: null, failure, machine_id: null } as const;
     await this.#ledger.save(change, { durable: true }).catch(() => {});
   }

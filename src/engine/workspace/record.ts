@@ -52,6 +52,8 @@ export const storedWorkspace = z.object({
   last_reset_request: z.string().nullable().default(null),
   /** From here on a reset is finished by whoever comes; null while there is none: see reset.ts. */
   resetting: z.object({ snapshot_name: z.string(), request_id: z.string().nullable() }).nullable().default(null),
+  /** Their values are beside the record; one of an older daemon has none. */
+  secrets: shape.secrets.optional(),
   created_at: z.string(),
   last_activity_at: z.string(),
   ttl_seconds: z.int().min(0),
@@ -73,6 +75,7 @@ export const layoutOf = (directory: string) =>
     services: join(directory, "services"),
     shells: join(directory, "shells"),
     network: join(directory, "network"),
+    secrets: join(directory, "secrets"),
   }) as const;
 
 /** A directory of a workspace as it was found: a record, or why there is none that this version can use. */

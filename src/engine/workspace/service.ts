@@ -83,6 +83,7 @@ export class Service {
       workspaceId: host.workspaceId,
       processKind: "svc",
       commandsDirectory: host.commandsDirectory,
+      secrets: host.secrets,
       enter: (signal, progress) => this.#enter(signal, progress),
     };
     const dropped = () => {
@@ -299,6 +300,7 @@ export class Service {
     const looking = {
       probe,
       spec: record.process,
+      secrets: this.#host.secrets,
       intervalMs: ready_interval_ms,
       // A guest's clock may say anything: what is left is never more than all of it.
       deadline: Math.min(Date.now(), Date.parse(record.started_at ?? record.begun_at)) + ready_timeout_ms,

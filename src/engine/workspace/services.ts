@@ -106,18 +106,19 @@ export class Services {
 
   /**
    * Begins a service, or finds the one that this call has begun before. Everything else that may fail does so in its
-   * `command.started`, or is its failure. Errors: INVALID_INPUT, SERVICE_EXISTS.
+   * `command.started`, or is its failure. Errors: INVALID_INPUT, SECRET_UNKNOWN, SERVICE_EXISTS.
    */
   begin(input: ParsedInputOf<"service.start">, requestId: string | undefined): Service {
     if (this.#closed !== undefined) throw this.#closed;
-    const { service_name: name, command, cwd, env } = input;
+    const { service_name: name, command, cwd, env, secret_env } = input;
     const before = this.#services.get(name);
     if (before !== undefined && requestId !== undefined && before.command.record.request_id === requestId)
       return before;
     const probe = probeOf(input);
     const sequence = this.#highest + 1;
-    const asked = { command, cwd, env, tty: false, no_stdin: true };
+    const asked = { command, cwd, env, secret_env, tty: false, no_stdin: true };
     const spec = specOf(processIdOf("svc", sequence), asked, { terminal: undefined, stdinClosed: true });
+    this.#host.secrets.check(spec.secretEnv);
     if (before !== undefined && !before.over) {
       throw new PyroError("SERVICE_EXISTS", `The service ${name} is ${before.state} in ${this.#host.workspaceId}.`);
     }

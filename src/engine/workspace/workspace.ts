@@ -9,6 +9,7 @@ import type { OutputOf, ParsedInputOf } from "../../operations/table.ts";
 import type { KnownVms } from "../known-vms.ts";
 import { checkDisk, checkSize } from "../limits.ts";
 import { MicroVm } from "../microvm.ts";
+import { Secrets } from "../secrets/secrets.ts";
 import type { Progress } from "../templates.ts";
 import type { Entered } from "./command-host.ts";
 import type { Commands } from "./commands.ts";
@@ -47,10 +48,10 @@ export class Workspace implements ContentsHost {
   readonly servicesDirectory: string;
   readonly shellsDirectory: string;
   readonly files: Files = new Files(this);
-  /** Its microVM, as whoever watches the host's disk knows it. */
   readonly room: Room;
   readonly disk: StoppedDisk;
   readonly network: WorkspaceNetwork;
+  readonly secrets: Secrets;
   readonly #context: WorkspaceContext;
   readonly #ledger: Ledger;
   readonly #life: Life;
@@ -65,16 +66,17 @@ export class Workspace implements ContentsHost {
   /** MicroVMs that run for it, of a record that this version cannot use. */
   readonly #strangers: string[] = [];
 
-  private constructor(context: WorkspaceContext, record: StoredWorkspace, directory: string) {
+  private constructor(context: WorkspaceContext, record: StoredWorkspace, directory: string, secrets: Secrets) {
     this.#context = context;
+    this.secrets = secrets;
     this.#ledger = new Ledger(record, directory);
     this.workspaceId = record.workspace_id;
-    this.commandsDirectory = layoutOf(directory).commands;
-    this.servicesDirectory = layoutOf(directory).services;
-    this.shellsDirectory = layoutOf(directory).shells;
+    const { commands, services, shells } = layoutOf(directory);
+    [this.commandsDirectory, this.servicesDirectory, this.shellsDirectory] = [commands, services, shells];
     this.#life = new Life(
       context,
       this.#ledger,
+      secrets,
       this.#deleting.signal,
       async (why) => await this.#contents?.lose(why),
       (reason) => this.#contents?.services.noteWorkspaceStop(reason),
@@ -86,12 +88,13 @@ export class Workspace implements ContentsHost {
   }
 
   /** A new one, on disk, in the state `creating`. */
-  static async make(context: WorkspaceContext, record: StoredWorkspace): Promise<Workspace> {
+  static async make(context: WorkspaceContext, record: StoredWorkspace, secrets: Secrets): Promise<Workspace> {
     const directory = await makeWorkspaceDirectory(context.paths, record.workspace_id);
     try {
-      const workspace = new Workspace(context, record, directory);
+      const workspace = new Workspace(context, record, directory, secrets);
       // A clone's.
       if (record.image !== null) workspace.#releaseImage = context.preparation.hold(record.image.digest);
+      await secrets.store(layoutOf(directory).secrets);
       await workspace.#ledger.save({}, { durable: false });
       workspace.#snapshots = await Snapshots.open(workspace.#ledger);
       await workspace.#fill();
@@ -113,21 +116,22 @@ export class Workspace implements ContentsHost {
       // A newer daemon may come back to its microVM.
       return Workspace.#unusable(context, found, unusable ?? "", known);
     }
-    const workspace = new Workspace(context, record, directory);
-    if (record.image !== null) workspace.#releaseImage = context.preparation.hold(record.image.digest);
     try {
+      const secrets = await Secrets.load(layoutOf(directory).secrets, record.secrets);
+      const workspace = new Workspace(context, record, directory, secrets);
+      if (record.image !== null) workspace.#releaseImage = context.preparation.hold(record.image.digest);
       await workspace.#takeUp(known);
+      return workspace;
     } catch (error) {
       // One that is damaged must not keep the daemon from the others.
       return Workspace.#unusable(context, found, `It cannot be taken up: ${PyroError.from(error).message}`, known);
     }
-    return workspace;
   }
 
   /** One of which only deleting it is possible; its microVM runs on until then. */
   static #unusable(context: WorkspaceContext, found: FoundWorkspace, why: string, known: KnownVms): Workspace {
     const { workspaceId, directory, imageDigest } = found;
-    const workspace = new Workspace(context, unreadableRecord(workspaceId, why), directory);
+    const workspace = new Workspace(context, unreadableRecord(workspaceId, why), directory, Secrets.none);
     if (imageDigest !== undefined) workspace.#releaseImage = context.preparation.hold(imageDigest);
     for (const [vmId, vm] of known) {
       if (vm.labels.workspace !== workspaceId) continue;

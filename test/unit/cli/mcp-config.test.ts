@@ -200,3 +200,14 @@ test("directories are passed on to the server, absolute, and --help tells of the
   assert.match(stdout, /--allow-read <dir>/);
   assert.match(stdout, /--allow-write <dir>/);
 });
+
+test("secrets are passed on as references, and a value is refused without a word of it", () => {
+  const { content } = printed("claude-code", "--secret", "TOKEN", "--secret", "KEY=file:keys/deploy");
+  const { args } = (JSON.parse(content) as { mcpServers: { pyro: { args: string[] } } }).mcpServers.pyro;
+  const references = ["--secret", "TOKEN", "--secret", `KEY=file:${resolve("keys/deploy")}`];
+  assert.deepEqual(args.slice(args.indexOf("serve") + 1), references);
+  const words = ["mcp", "config", "claude-code", "--json", "--secret", "TOKEN=hunter2hunter2"];
+  const refused = spawnSync(PYRO, words, { encoding: "utf8", env: ENVIRONMENT });
+  assert.equal((JSON.parse(refused.stdout) as { error: { code: string } }).error.code, "SECRET_LITERAL");
+  assert.doesNotMatch(refused.stdout + refused.stderr, /hunter2/);
+});

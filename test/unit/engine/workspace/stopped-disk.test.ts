@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
 import { Turns } from "../../../../src/abort/turns.ts";
+import { Secrets } from "../../../../src/engine/secrets/secrets.ts";
 import { listDisk, readDisk } from "../../../../src/engine/workspace/disk-files.ts";
 import type { Ledger } from "../../../../src/engine/workspace/ledger.ts";
 import type { WorkspaceContext } from "../../../../src/engine/workspace/life.ts";
@@ -162,7 +163,10 @@ test("what an inspector tells that cannot be is not believed", async () => {
   }
   for (const lie of [{ content: Buffer.alloc(11), file: file("f") }, { content: Buffer.alloc(1) }]) {
     const { disk } = ground({ readDisk: () => create(ReadDiskResponseSchema, lie) });
-    await refuses(readDisk(disk, READ, NEVER), "GUEST_UNRESPONSIVE");
+    await refuses(readDisk({ disk, secrets: Secrets.none }, READ, NEVER), "GUEST_UNRESPONSIVE");
   }
-  await refuses(readDisk(good.disk, { ...READ, path: "a\0b" }, NEVER), "INVALID_INPUT");
+  await refuses(
+    readDisk({ disk: good.disk, secrets: Secrets.none }, { ...READ, path: "a\0b" }, NEVER),
+    "INVALID_INPUT",
+  );
 });
