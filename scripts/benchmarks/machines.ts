@@ -87,6 +87,7 @@ export class Machines {
               vcpu_count: SHAPE.vcpuCount,
               mem_mib: SHAPE.memMib,
               disk_mib: SHAPE.diskMib,
+              network_policy: "off",
               tty: false,
               no_stdin: true,
             },

@@ -76,6 +76,12 @@ const PARTS: readonly Part[] = [
         PYRO_LEAK_AT_ONCE: 20,
       }),
   },
+  {
+    name: "network",
+    slices: 1,
+    slice: () =>
+      tests(["test/vm/network.test.ts"], { PYRO_NETWORK_CONNECTIONS: 1000, PYRO_NETWORK_DOWNLOAD_MIB: 1024 }),
+  },
   { name: "drops", slices: 5, slice: () => tests(["test/vm/link.test.ts"], { PYRO_LINK_DROPS: 2000 }) },
   {
     name: "fuzz-ts",

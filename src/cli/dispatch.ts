@@ -16,6 +16,7 @@ import type { Asked } from "./from-operation.ts";
 import { withContent } from "./host-content.ts";
 import { interruptible } from "./interrupts.ts";
 import { showLogs } from "./logs.ts";
+import { showNetworkLog } from "./network-log.ts";
 import { STDERR, STDOUT, writeAll, writeJson } from "./output.ts";
 import { writeProcess } from "./process-write.ts";
 import { Progress, type ProgressEvent } from "./progress.ts";
@@ -46,6 +47,8 @@ export async function dispatch(asked: Asked, context: Context): Promise<number> 
         return await runCommand(name, input as InputOf<typeof name>, context);
       case "workspace.logs":
         return await showLogs(input as InputOf<typeof name>, context);
+      case "network.log":
+        return await showNetworkLog(input as InputOf<typeof name>, context);
       case "service.logs":
         return await showServiceLogs(input as InputOf<typeof name>, context);
       case "workspace.file_read":

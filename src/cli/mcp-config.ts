@@ -98,7 +98,8 @@ function holdsPassword(value: string): boolean {
 }
 
 /** Errors: SECRET_LITERAL, SECRET_INVALID: what is printed here ends up in files. */
-function serveArguments(profile: Profile, { allowRead, allowWrite, secrets }: HostAccess): string[] {
+function serveArguments(profile: Profile, access: HostAccess): string[] {
+  const { allowRead, allowWrite, networkPolicy, secrets } = access;
   parseReferences(secrets);
   return [
     "mcp",
@@ -106,6 +107,7 @@ function serveArguments(profile: Profile, { allowRead, allowWrite, secrets }: Ho
     ...(profile === DEFAULT_PROFILE ? [] : ["--profile", profile]),
     ...allowRead.flatMap((directory) => ["--allow-read", directory]),
     ...allowWrite.flatMap((directory) => ["--allow-write", directory]),
+    ...(networkPolicy === undefined ? [] : ["--network-policy", networkPolicy]),
     ...secrets.flatMap((word) => ["--secret", word]),
   ];
 }

@@ -16,6 +16,7 @@ import {
   serveStop as serveWorkspaceStop,
 } from "./lifecycle.ts";
 import { serveLogs } from "./logs.ts";
+import { serveNetworkLog } from "./network.ts";
 import { listProcesses, readProcess, serveWait, signalProcess, writeProcess } from "./processes.ts";
 import { teller } from "./progress.ts";
 import { serveRun } from "./run.ts";
@@ -41,6 +42,7 @@ type Streaming =
   | "service.start"
   | "service.stop"
   | "service.logs"
+  | "network.log"
   | "shell.open"
   | "shell.attach"
   | "env.pull"
@@ -82,6 +84,7 @@ export const UNARY: { readonly [N in Unary]: UnaryHandler<N> } = {
   "snapshot.delete": deleteSnapshot,
   "service.list": listServices,
   "service.status": serviceStatus,
+  "network.set": (engine, input) => engine.workspaces.get(input.workspace_id).network.set(input),
   "shell.list": listShells,
   "shell.read": readShell,
   "shell.write": writeShell,
@@ -122,6 +125,7 @@ export const STREAMING: { readonly [N in Streaming]: StreamHandler<N> } = {
   "service.start": serveStart,
   "service.stop": serveStop,
   "service.logs": serveServiceLogs,
+  "network.log": serveNetworkLog,
   "shell.open": serveOpen,
   "shell.attach": serveAttach,
   "env.pull": async (engine, { environment }, _head, _requests, reply, signal) => {

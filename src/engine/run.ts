@@ -9,6 +9,7 @@ import type { DiskUser } from "./disk-watch.ts";
 import { checkDisk, checkSize } from "./limits.ts";
 import type { Machines } from "./machines.ts";
 import type { MicroVm } from "./microvm.ts";
+import { type Networks, wishOf } from "./network.ts";
 import type { Paths } from "./paths.ts";
 import type { Preparation, Prepared } from "./preparation.ts";
 import { HostProcess, type ProcessEnd } from "./process.ts";
@@ -28,6 +29,7 @@ export interface RunContext {
   readonly paths: Paths;
   readonly preparation: Preparation;
   readonly machines: Machines;
+  readonly networks: Networks;
 }
 
 export interface RunRequest {
@@ -234,6 +236,7 @@ export class Run implements DiskUser {
     const begun = machines.begin();
     let prepared: Prepared | undefined;
     try {
+      const wish = wishOf(input);
       await checkSize(input);
       await checkDisk(paths);
       await this.#prepareDirectory();
@@ -249,6 +252,8 @@ export class Run implements DiskUser {
       this.#settlePreparing();
       const options = { machineId: this.vmId, diskPath: this.#diskPath, signal };
       this.#vm = await machines.obtain(prepared, options, progress);
+      signal.throwIfAborted();
+      await this.#context.networks.connect(this.#vm, wish, undefined);
       signal.throwIfAborted();
       await this.#secrets.put(this.#vm.guest, signal);
       const process = within(prepared.environment.env, this.#record.process);

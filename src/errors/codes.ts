@@ -1,4 +1,5 @@
 // Every error code of pyro, with what follows from it. Codes are chosen here, and in the parts of this that it names.
+import { NETWORK_CODES } from "./network-codes.ts";
 import { SECRET_CODES } from "./secret-codes.ts";
 
 /** What a code means to callers. */
@@ -120,6 +121,7 @@ export const CODES = {
     hint: "Ask for less; the message names the limit.",
     mcpHint: "Ask for less; the message names the limit.",
   },
+  ...NETWORK_CODES,
   CONFINEMENT_UNAVAILABLE: {
     exit: 1,
     retryable: false,

@@ -112,6 +112,28 @@ export const tty = z.boolean().describe("Give the command a terminal; stdout and
 
 export const noStdin = z.boolean().describe("Give the command no stdin: it reads an end of file at once");
 
+export const NETWORK_POLICIES = ["off", "egress", "egress+published-ports"] as const;
+export type NetworkPolicy = (typeof NETWORK_POLICIES)[number];
+
+export const networkPolicy = z
+  .enum(NETWORK_POLICIES)
+  .describe(
+    "What it may reach: off is nothing, it has no network device; egress is public hosts; egress+published-ports also lets services publish ports on this host",
+  );
+
+export const allowHosts = z
+  .array(
+    z
+      .string()
+      .max(255)
+      .regex(
+        /^(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$|^[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*$/,
+        "a host is a name such as pypi.org, a pattern such as *.pythonhosted.org, or an address",
+      ),
+  )
+  .max(256)
+  .describe("Only these hosts may be reached: names, *.NAME for all below a name, addresses");
+
 export const timeoutSeconds = z
   .number()
   .positive()

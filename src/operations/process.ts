@@ -27,6 +27,8 @@ export const run = defineOperation({
     secrets: secrets.optional(),
     secret_env: secretEnv.optional(),
     user: f.user.optional(),
+    network_policy: f.networkPolicy.default("off"),
+    allow_hosts: f.allowHosts.optional(),
     tty: f.tty.default(false),
     no_stdin: f.noStdin.default(false),
     timeout_seconds: f.timeoutSeconds.optional(),
@@ -44,6 +46,8 @@ export const run = defineOperation({
     "MICROVM_START_FAILED",
     "MICROVM_LOST",
     "GUEST_UNRESPONSIVE",
+    "NETWORK_FAILED",
+    "POLICY_FORBIDDEN",
     "CWD_NOT_FOUND",
     "USER_NOT_FOUND",
     ...SECRET_ERRORS,
@@ -63,6 +67,7 @@ export const run = defineOperation({
       secrets: "--secret <NAME[=SOURCE]>",
       secret_env: "--secret-env <NAME[=ENV]>",
       tty: "-t, --tty",
+      allow_hosts: "--allow-host <host>",
     },
     examples: [
       "pyro run -- git --version",
@@ -77,7 +82,7 @@ export const run = defineOperation({
     description:
       "Use this for one self-contained command that should not touch the host: it boots a fresh microVM, runs the " +
       "command as root in /workspace, returns its output and exit status, and throws the microVM away. Nothing is " +
-      "kept between calls. There is no network. The call answers within wait_seconds (default 30, at most 50); if " +
+      "kept between calls. There is no network unless network_policy is egress, where this server allows it. The call answers within wait_seconds (default 30, at most 50); if " +
       'the command still runs then, state is "running" and process_read with vm_id, process_id and next_cursor ' +
       "goes on from there, for at most 10 minutes. Output over the limit keeps its head and tail and says how many " +
       "bytes were left out. ENVIRONMENT_PREPARING means the environment is being built: make the same call again " +

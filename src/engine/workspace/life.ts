@@ -9,6 +9,7 @@ import type { Inspections } from "../inspections.ts";
 import { checkDisk } from "../limits.ts";
 import type { Machines } from "../machines.ts";
 import type { MicroVm } from "../microvm.ts";
+import type { Networks } from "../network.ts";
 import type { Paths } from "../paths.ts";
 import type { Preparation, Prepared, Shape } from "../preparation.ts";
 import type { Secrets } from "../secrets/secrets.ts";
@@ -24,6 +25,7 @@ export interface WorkspaceContext {
   readonly machines: Machines;
   readonly launcher: Launcher;
   readonly inspections: Inspections;
+  readonly networks: Networks;
 }
 
 /** A start that failed is tried again by whoever comes next; every other failure stays. */
@@ -181,6 +183,8 @@ export class Life {
     const vmId = vm.machine.vmId;
     try {
       this.#releasing.signal.throwIfAborted();
+      const { directory, record } = this.#ledger;
+      await this.#context.networks.connect(vm, record, layoutOf(directory).network);
       await this.#secrets.put(vm.guest, AbortSignal.any([this.#deleted, this.#releasing.signal]));
       await this.#keep(vmId);
       await this.#ledger.save(
@@ -316,6 +320,9 @@ export class Life {
       if (this.#deleted.aborted || this.#releasing.signal.aborted) return;
       // One that stands still for want of room would lose what it could not write yet: it is looked at again later.
       if (vm.guest.isHeld) return this.idleness.use()();
+      if (await this.#context.networks.isReached(vm, this.#ledger.record)) return this.idleness.use()();
+      // Somebody may have come while that was asked.
+      if (this.#vm !== vm || !this.idleness.isDue) return;
       await this.#end(vm, "idle");
     });
   }

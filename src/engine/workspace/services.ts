@@ -11,8 +11,9 @@ import { specOf } from "../process-spec.ts";
 import { sweep } from "./command-end.ts";
 import type { CommandHost } from "./command-host.ts";
 import { type CommandRecord, processIdOf, readCommand } from "./command-record.ts";
+import { wantedPorts } from "./published-ports.ts";
 import { probeOf } from "./readiness.ts";
-import { Service, type ServiceEvents } from "./service.ts";
+import { type PortHost, Service, type ServiceEvents } from "./service.ts";
 import {
   newService,
   readDirectoryName,
@@ -25,7 +26,7 @@ import {
 const ANSWER_BYTES = 900_000;
 
 /** What services need of their workspace. */
-export interface ServiceHost extends CommandHost {
+export interface ServiceHost extends CommandHost, PortHost {
   /** On the host, for the services alone. */
   readonly servicesDirectory: string;
   /** Somebody uses the workspace until what is returned is called. */
@@ -123,7 +124,7 @@ export class Services {
     }
     this.#highest = sequence;
     const times = { ready_timeout_ms: input.ready_timeout_seconds * 1000, ready_interval_ms: input.ready_interval_ms };
-    const record = newService(name, { probe, ...times });
+    const record = newService(name, { probe, ...times, publish: wantedPorts(input.publish) });
     const directory = join(this.#host.servicesDirectory, serviceDirectoryName(sequence, name));
     const wanted = { sequence, requestId, record, spec: { ...spec, wholeTree: true } };
     const service = Service.begin(this.#host, directory, wanted, this.#events);

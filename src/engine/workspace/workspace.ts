@@ -20,6 +20,7 @@ import { thaw } from "./frozen-copy.ts";
 import { Ledger } from "./ledger.ts";
 import { failedError, Life, shapeOf, type WorkspaceContext } from "./life.ts";
 import { Lifecycle } from "./lifecycle.ts";
+import { WorkspaceNetwork } from "./network.ts";
 import {
   type FoundWorkspace,
   layoutOf,
@@ -47,9 +48,9 @@ export class Workspace implements ContentsHost {
   readonly servicesDirectory: string;
   readonly shellsDirectory: string;
   readonly files: Files = new Files(this);
-  /** Its microVM, as whoever watches the host's disk knows it. */
   readonly room: Room;
   readonly disk: StoppedDisk;
+  readonly network: WorkspaceNetwork;
   readonly secrets: Secrets;
   readonly #context: WorkspaceContext;
   readonly #ledger: Ledger;
@@ -70,9 +71,8 @@ export class Workspace implements ContentsHost {
     this.secrets = secrets;
     this.#ledger = new Ledger(record, directory);
     this.workspaceId = record.workspace_id;
-    this.commandsDirectory = layoutOf(directory).commands;
-    this.servicesDirectory = layoutOf(directory).services;
-    this.shellsDirectory = layoutOf(directory).shells;
+    const { commands, services, shells } = layoutOf(directory);
+    [this.commandsDirectory, this.servicesDirectory, this.shellsDirectory] = [commands, services, shells];
     this.#life = new Life(
       context,
       this.#ledger,
@@ -81,6 +81,7 @@ export class Workspace implements ContentsHost {
       async (why) => await this.#contents?.lose(why),
       (reason) => this.#contents?.services.noteWorkspaceStop(reason),
     );
+    this.network = new WorkspaceNetwork(context, this.#ledger, this.#life, this.#deleting.signal);
     this.room = new Room(this.#life);
     this.disk = new StoppedDisk(context, this.#ledger, this.#deleting.signal, (work) => this.#life.inTurn(work));
     this.#life.takeDisk = () => this.disk.letGo();

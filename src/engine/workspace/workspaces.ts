@@ -5,6 +5,7 @@ import { nearest } from "../../errors/nearest.ts";
 import type { OutputOf, ParsedInputOf } from "../../operations/table.ts";
 import { newWorkspaceId, WORKSPACE_ID_PATTERN } from "../../wire/ids.ts";
 import type { KnownVms } from "../known-vms.ts";
+import { wishOf } from "../network.ts";
 import { type SecretFacts, Secrets } from "../secrets/secrets.ts";
 import type { Progress } from "../templates.ts";
 import type { WorkspaceContext } from "./life.ts";
@@ -76,6 +77,7 @@ export class Workspaces {
     const { input, signal } = request;
     const workspaceId = request.workspaceId ?? newWorkspaceId();
     checkLabels(input.labels ?? {});
+    wishOf(input);
     const secrets = Secrets.given(input.secrets);
     return await this.#create(workspaceId, input.name, signal, () => {
       const { upload, progress, prepared } = request;
@@ -324,6 +326,8 @@ function recordOf(
       skipped: [],
       skipped_count: 0,
     },
+    network_policy: input.network_policy,
+    allow_hosts: [...(input.allow_hosts ?? [])],
     reset_count: 0,
     last_reset_at: null,
     last_reset_request: null,

@@ -19,6 +19,9 @@ const VALUES: Readonly<Record<string, string>> = {
   PYRO_POOL_SIZE: "0",
   PYRO_ENVIRONMENT: "debian:12-base",
   PYRO_LOG: "error",
+  PYRO_NETWORK_NAMESPACE: "/run/netns/x",
+  PYRO_NAME_SERVERS: "192.0.2.1",
+  PYRO_PUBLIC_RANGES: "192.0.2.0/24",
 };
 const ENVIRONMENT = { PATH: process.env.PATH ?? "", HOME: "/nonexistent", PYRO_HOME: "/nonexistent/pyro 'home'" };
 
