@@ -31,6 +31,7 @@ import {
   loadAction,
   type NamedFile,
   PROGRAM_ARGUMENTS,
+  ROLES,
   resizeAction,
   restoreFiles,
   SHAPE_VERSION,
@@ -133,7 +134,7 @@ export class FirecrackerDriver implements Driver {
     try {
       await this.#untilServing(machine, options.signal);
       await this.#load(machine);
-      for (const role of ["base", "writable", "aux"] as const) {
+      for (const role of ROLES) {
         if (options.drives[role] !== undefined) await machine.api.ask(resizeAction(role));
       }
       await machine.api.ask(stateAction("Resumed"));

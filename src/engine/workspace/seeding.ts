@@ -80,7 +80,8 @@ export async function fixBaseline(
   }, RENEW_MS);
   let wasFrozen = false;
   try {
-    await copySparse(diskPath, baselinePath, { signal, durable: true });
+    // Into the file that the microVM has on a drive.
+    await copySparse(diskPath, baselinePath, { signal, durable: true, existing: true });
   } finally {
     clearInterval(renew);
     // One that came behind the thaw would freeze it again.

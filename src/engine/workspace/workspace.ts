@@ -193,6 +193,7 @@ export class Workspace implements CommandHost, ServiceHost, DiskUser {
       const { vm, prepared } = await this.#life.begin(shape, {
         progress,
         signal,
+        seeded: upload !== undefined,
         prepared: ({ environment }) => {
           this.#releaseImage = environment.release;
           calls.prepared();
