@@ -186,13 +186,16 @@ func summaryOf(changes []Change) []string {
 
 func (g *ground) time() time.Time { return time.Unix(1_000_000_000, 0) }
 
-// edits does something to a tree, many times.
+// edits does something to a tree, many times. Links in it may lead anywhere: nothing is done through one that leads out.
 func edits(t testing.TB, random *rand.Rand, top string, times int) {
 	t.Helper()
+	tree, err := os.OpenRoot(top)
+	check(t, err)
+	defer tree.Close()
 	names := []string{"a", "b", "c d", "e\nf", "\"g\"", "\xff", "h\\", "i\tj", "k.txt", "ü"}
 	pick := func() string {
-		path := top
-		for range 1 + random.IntN(3) {
+		path := names[random.IntN(len(names))]
+		for range random.IntN(3) {
 			path += "/" + names[random.IntN(len(names))]
 		}
 		return path
@@ -218,44 +221,44 @@ func edits(t testing.TB, random *rand.Rand, top string, times int) {
 	}
 	for range times {
 		path := pick()
-		info, err := os.Lstat(path)
+		info, err := tree.Lstat(path)
 		switch action := random.IntN(10); {
 		case err != nil, action == 0:
 			if action%3 == 1 {
-				_ = os.MkdirAll(filepath.Dir(path), 0o755)
+				_ = tree.MkdirAll(filepath.Dir(path), 0o755)
 			} else {
-				makeRoom(top, path)
+				makeRoom(tree, path)
 			}
 			if random.IntN(6) == 0 {
-				// None that leads to itself: git cannot make what takes the place of such a one.
-				_ = os.Symlink([]string{"nowhere\n", "/usr/bin", "/"}[random.IntN(3)], path)
+				// None that leads into the tree: git cannot make what takes the place of one that leads to itself.
+				_ = tree.Symlink([]string{"nowhere\n", "/nowhere/at/all"}[random.IntN(2)], path)
 			} else {
-				_ = os.WriteFile(path, content(), []fs.FileMode{0o644, 0o755}[random.IntN(2)])
+				_ = tree.WriteFile(path, content(), []fs.FileMode{0o644, 0o755}[random.IntN(2)])
 			}
 		case action < 4:
-			check(t, os.RemoveAll(path))
+			_ = tree.RemoveAll(path)
 		case action == 4 && info.Mode().IsRegular():
-			check(t, os.Chmod(path, []fs.FileMode{0o644, 0o755, 0o600}[random.IntN(3)]))
+			check(t, tree.Chmod(path, []fs.FileMode{0o644, 0o755, 0o600}[random.IntN(3)]))
 		case action == 5:
-			_ = os.Rename(path, pick())
+			_ = tree.Rename(path, pick())
 		case info.Mode().IsRegular():
-			old, err := os.ReadFile(path)
+			old, err := tree.ReadFile(path)
 			check(t, err)
 			lines := bytes.SplitAfter(old, []byte("\n"))
 			at := random.IntN(len(lines))
 			lines[at] = []byte(fmt.Sprintf("changed %d\n", random.IntN(20)))
-			check(t, os.WriteFile(path, bytes.Join(lines, nil), info.Mode()))
+			check(t, tree.WriteFile(path, bytes.Join(lines, nil), info.Mode()))
 		}
 	}
 }
 
 // makeRoom removes what is in the way of a path.
-func makeRoom(top, path string) {
-	for at := filepath.Dir(path); at != top; at = filepath.Dir(at) {
-		if info, err := os.Lstat(at); err == nil && !info.IsDir() {
-			_ = os.Remove(at)
+func makeRoom(tree *os.Root, path string) {
+	for at := filepath.Dir(path); at != "."; at = filepath.Dir(at) {
+		if info, err := tree.Lstat(at); err == nil && !info.IsDir() {
+			_ = tree.Remove(at)
 		}
 	}
-	_ = os.RemoveAll(path)
-	_ = os.MkdirAll(filepath.Dir(path), 0o755)
+	_ = tree.RemoveAll(path)
+	_ = tree.MkdirAll(filepath.Dir(path), 0o755)
 }
