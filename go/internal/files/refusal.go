@@ -26,6 +26,7 @@ const (
 	Ambiguous Kind = "ambiguous"
 	BadPatch  Kind = "patch"
 	Reject    Kind = "reject"
+	Baseline  Kind = "baseline"
 	Failed    Kind = "failed"
 )
 
