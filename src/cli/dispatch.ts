@@ -15,6 +15,7 @@ import type { Asked } from "./from-operation.ts";
 import { withContent } from "./host-content.ts";
 import { interruptible } from "./interrupts.ts";
 import { showLogs } from "./logs.ts";
+import { exportFiles, showDiff } from "./outgoing.ts";
 import { STDERR, STDOUT, writeAll, writeJson } from "./output.ts";
 import { writeProcess } from "./process-write.ts";
 import { Progress, type ProgressEvent } from "./progress.ts";
@@ -48,6 +49,10 @@ export async function dispatch(asked: Asked, context: Context): Promise<number> 
         return await showServiceLogs(input as InputOf<typeof name>, context);
       case "workspace.file_read":
         return await readFile(input as InputOf<typeof name>, asked.beside, context);
+      case "workspace.diff":
+        return await showDiff(input as InputOf<typeof name>, context);
+      case "workspace.export":
+        return await exportFiles(input as InputOf<typeof name>, context);
       case "process.write":
         return await writeProcess(input as InputOf<typeof name>, context);
       case "shell.write":

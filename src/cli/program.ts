@@ -52,7 +52,21 @@ const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
 /** What a person meets first stands first; what is not named here follows. */
 const ORDER: Readonly<Record<string, readonly string[]>> = {
   pyro: ["run", "workspace", "mcp", "env", "doctor", "daemon", "completion"],
-  workspace: ["create", "exec", "shell", "sync", "logs", "process", "service", "list", "status", "update", "delete"],
+  workspace: [
+    "create",
+    "exec",
+    "shell",
+    "sync",
+    "diff",
+    "export",
+    "logs",
+    "process",
+    "service",
+    "list",
+    "status",
+    "update",
+    "delete",
+  ],
 };
 
 const ALIASES: Readonly<Record<string, string>> = { workspace: "ws" };

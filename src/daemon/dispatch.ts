@@ -5,6 +5,7 @@ import type { OperationName, OutputOf, ParsedInputOf } from "../operations/table
 import { type RequestHead, ToClient } from "../wire/protocol.ts";
 import { serveExec } from "./exec.ts";
 import { serveLogs } from "./logs.ts";
+import { serveDiff, serveExport } from "./outgoing.ts";
 import { listProcesses, readProcess, serveWait, signalProcess, writeProcess } from "./processes.ts";
 import { teller } from "./progress.ts";
 import { serveRun } from "./run.ts";
@@ -20,6 +21,8 @@ type Streaming =
   | "workspace.sync_push"
   | "workspace.exec"
   | "workspace.logs"
+  | "workspace.diff"
+  | "workspace.export"
   | "process.wait"
   | "service.start"
   | "service.stop"
@@ -91,6 +94,8 @@ export const STREAMING: { readonly [N in Streaming]: StreamHandler<N> } = {
   "workspace.sync_push": servePush,
   "workspace.exec": serveExec,
   "workspace.logs": serveLogs,
+  "workspace.diff": serveDiff,
+  "workspace.export": serveExport,
   "process.wait": serveWait,
   "service.start": serveStart,
   "service.stop": serveStop,

@@ -252,6 +252,24 @@ export const CODES = {
     hint: "Remove something in the workspace, or create one with a larger --disk-mib; nothing was changed.",
     mcpHint: "Remove something in the workspace, or create one with a larger `disk_mib`; nothing was changed.",
   },
+  BASELINE_MISSING: {
+    exit: 1,
+    retryable: false,
+    hint: "There is nothing to compare with: use git in the workspace, or create it again from its seed.",
+    mcpHint: "There is nothing to compare with: use git in the workspace, or create it again from its seed.",
+  },
+  OUTPUT_EXISTS: {
+    exit: 1,
+    retryable: false,
+    hint: "Name an output that does not exist yet, or remove what is there.",
+    mcpHint: "Name an `output_path` that does not exist yet.",
+  },
+  OUTPUT_UNWRITABLE: {
+    exit: 1,
+    retryable: false,
+    hint: "Name an output in a directory that you may write to; nothing was left there.",
+    mcpHint: "Name another `output_path`; nothing was left there.",
+  },
   HOST_PATH_FORBIDDEN: {
     exit: 1,
     retryable: false,

@@ -85,6 +85,11 @@ export interface Operation<
    * daemon gets the path as a label and opens nothing.
    */
   readonly upload?: string;
+  /**
+   * The input key that names what is written on the host, which must not exist. The client writes it; the daemon gets the
+   * path as a label and opens nothing.
+   */
+  readonly download?: string;
   /** Set when it answers at once but for a workspace that is stopped, whose microVM is started first. */
   readonly starts?: boolean;
   /** Set when it streams: the schema of the events that come before the output. */

@@ -24,6 +24,8 @@ export interface Facts {
   readonly resumes: boolean;
   /** The input key whose host path is sent; null when there is none. */
   readonly upload: string | null;
+  /** The input key whose host path is written; null when there is none. */
+  readonly download: string | null;
   /** It tells of its progress before it answers. */
   readonly streams: boolean;
   /** It may have to start a microVM before it answers. */
@@ -49,6 +51,7 @@ function factsOf(row: Operation): Facts {
     stdin: row.stdin === true,
     resumes: row.stdin === true || row.resumes === true,
     upload: row.upload ?? null,
+    download: row.download ?? null,
     streams: row.events !== undefined,
     starts: row.starts === true,
     properties: (schema.properties ?? {}) as Record<string, Property>,

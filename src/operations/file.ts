@@ -27,11 +27,11 @@ const path = z
   .min(1)
   .max(4096)
   .describe("Path in the workspace: relative to /workspace, or absolute below it");
-const artifactType = z
+export const artifactType = z
   .enum(["file", "directory", "symlink", "other"])
   .describe("other is a fifo, a socket or a device");
 
-const fileFacts = {
+export const fileFacts = {
   path: z.string().describe("Absolute path in the workspace"),
   path_base64: z.string().optional().describe("The same byte by byte, where it is not UTF-8"),
   artifact_type: artifactType,

@@ -4,6 +4,7 @@ import type { Operation } from "./define.ts";
 import { envInspect, envList, envPrune, envPull } from "./environment.ts";
 import { fileEdit, fileList, fileRead, fileWrite, patchApply } from "./file.ts";
 import { doctor } from "./host.ts";
+import { workspaceDiff, workspaceExport } from "./outgoing.ts";
 import { processList, processRead, processSignal, processWait, processWrite, run } from "./process.ts";
 import { serviceList, serviceLogs, serviceStart, serviceStatus, serviceStop } from "./service.ts";
 import {
@@ -42,6 +43,8 @@ export const OPERATIONS = {
   "workspace.file_write": fileWrite,
   "workspace.file_edit": fileEdit,
   "workspace.patch_apply": patchApply,
+  "workspace.diff": workspaceDiff,
+  "workspace.export": workspaceExport,
   "process.list": processList,
   "process.read": processRead,
   "process.write": processWrite,

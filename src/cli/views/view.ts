@@ -5,6 +5,7 @@ import { doctorView } from "./doctor.ts";
 import { envInspectView, envListView, envPruneView, envPullView } from "./environment.ts";
 import { fileChangedView, fileListView, fileReadView, patchView } from "./file.ts";
 import { logsView } from "./logs.ts";
+import { diffView, exportView } from "./outgoing.ts";
 import {
   execView,
   processListView,
@@ -61,6 +62,8 @@ export const VIEWS: { readonly [N in OperationName]: View<N> } = {
   "workspace.file_write": fileChangedView,
   "workspace.file_edit": fileChangedView,
   "workspace.patch_apply": patchView,
+  "workspace.diff": diffView,
+  "workspace.export": exportView,
   "process.list": processListView,
   "process.write": processWriteView,
   "process.signal": processSignalView,

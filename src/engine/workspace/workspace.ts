@@ -17,6 +17,7 @@ import { describeRecord, unreadableRecord } from "./description.ts";
 import { Files } from "./files.ts";
 import { Ledger } from "./ledger.ts";
 import { failedError, Life, shapeOf, type WorkspaceContext } from "./life.ts";
+import { Outgoing, type OutgoingHost } from "./outgoing.ts";
 import {
   type FoundWorkspace,
   layoutOf,
@@ -32,12 +33,13 @@ import { type ShellHost, Shells } from "./shells.ts";
 /** How long a daemon that stops waits for a deletion, ms. */
 const DELETE_MS = 6000;
 
-export class Workspace implements CommandHost, ServiceHost, DiskUser {
+export class Workspace implements CommandHost, ServiceHost, OutgoingHost, DiskUser {
   readonly workspaceId: string;
   readonly processKind = "proc";
   readonly commandsDirectory: string;
   readonly servicesDirectory: string;
   readonly files: Files = new Files(this);
+  readonly outgoing: Outgoing = new Outgoing(this);
   readonly #context: WorkspaceContext;
   readonly #ledger: Ledger;
   readonly #life: Life;
@@ -145,6 +147,10 @@ export class Workspace implements CommandHost, ServiceHost, DiskUser {
   /** Its microVM, while one runs. */
   get vm(): MicroVm | undefined {
     return this.#life.vm;
+  }
+
+  get baseline(): StoredWorkspace["baseline"] {
+    return this.#ledger.record.baseline;
   }
 
   /** Errors: WORKSPACE_FAILED for one whose record cannot be used. */
