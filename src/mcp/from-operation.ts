@@ -6,6 +6,7 @@ import type {
   ToolAnnotations,
 } from "@modelcontextprotocol/server";
 import type * as z from "zod";
+import type { OutgoingName } from "../client/download/take-out.ts";
 import { withUserDefaults } from "../client/settings.ts";
 import type { Where } from "../client/where.ts";
 import { PyroError } from "../errors/error.ts";
@@ -15,6 +16,7 @@ import type { InputOf, OperationName } from "../operations/table.ts";
 import { OPERATIONS } from "../operations/table.ts";
 import { ask } from "./ask.ts";
 import { type CommandName, runCommand } from "./command.ts";
+import { bringOut } from "./outgoing.ts";
 import { Request } from "./request.ts";
 import { errorResult } from "./result.ts";
 import { toolInput, toolOutput, unchecked } from "./schema.ts";
@@ -87,6 +89,9 @@ async function carryOut(
   }
   if (row.upload) {
     return await transfer(transfers, row.name as TransferName, input as InputOf<TransferName>, request);
+  }
+  if (row.download) {
+    return await bringOut(transfers, row.name as OutgoingName, input as InputOf<OutgoingName>, request);
   }
   try {
     return await ask(where, row.name as OperationName, input, request);

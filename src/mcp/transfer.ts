@@ -15,9 +15,10 @@ import { type Output, result, sizeOf } from "./result.ts";
 
 export type TransferName = "workspace.create" | "workspace.sync_push";
 
-/** Which paths of the host may be read: where one really is, symbolic links resolved, or HOST_PATH_FORBIDDEN. */
-export interface ReadRule {
+/** Which paths of the host may be used: where one really is, symbolic links resolved, or HOST_PATH_FORBIDDEN. */
+export interface PathRule {
   checkRead(path: string): Promise<string>;
+  checkWrite(path: string): Promise<string>;
 }
 
 /** What a server keeps of the transfers that outlive the call they began with. */
@@ -25,7 +26,7 @@ export interface Transfers {
   readonly where: Where;
   /** What relative paths are relative to. */
   readonly cwd: string;
-  readonly rule: ReadRule;
+  readonly rule: PathRule;
   readonly creations: Creations;
 }
 
