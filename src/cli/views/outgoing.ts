@@ -52,7 +52,7 @@ function changeOf(entry: Entry, digits: number, most: number, room: number): str
   if (lines === 0) {
     if (artifact_type === "directory") return `${status} directory`;
     if (artifact_type === "other") return `${status}, not a file`;
-    return old_bytes === new_bytes && status === "modified" ? "0" : `Bin ${old_bytes} -> ${new_bytes} bytes`;
+    return old_bytes === new_bytes ? "0" : `Bin ${old_bytes} -> ${new_bytes} bytes`;
   }
   const scaled = (count: number) =>
     most <= room ? count : count === 0 ? 0 : Math.max(1, Math.round((count * room) / most));
