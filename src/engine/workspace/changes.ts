@@ -29,10 +29,11 @@ export interface ChangesRequest {
 export interface ChangesLimits {
   /** Of the patch. */
   readonly maxBytes: number;
+  readonly maxChanges?: number;
 }
 
 /** As the guest has it: a change is kept in its memory until it is told. */
-export const MOST_CHANGES = 500_000;
+const MOST_CHANGES = 500_000;
 const MOST_PATCH_PART = 1 << 20;
 
 const STATUSES: { readonly [S in ChangeStatus]?: ChangeEntry["status"] } = {
@@ -49,7 +50,7 @@ const STATUSES: { readonly [S in ChangeStatus]?: ChangeEntry["status"] } = {
 export async function compareChanges(
   guest: OutgoingGuest,
   request: ChangesRequest,
-  { maxBytes }: ChangesLimits,
+  { maxBytes, maxChanges = MOST_CHANGES }: ChangesLimits,
   sink: ChangesSink,
   signal: AbortSignal,
 ): Promise<Summary> {
@@ -86,7 +87,7 @@ export async function compareChanges(
       if (event.case === "change") {
         const entry = entryOf(event.value);
         count(summary, entry);
-        if (summary.total > MOST_CHANGES) throw nonsense(`it tells more than ${MOST_CHANGES} changes`);
+        if (summary.total > maxChanges) throw nonsense(`it tells more than ${maxChanges} changes`);
         await sink.change(entry);
       } else if (event.case === "patch") {
         const { length } = event.value;
