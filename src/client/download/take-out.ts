@@ -1,5 +1,6 @@
 // The calls that bring something out of a workspace: to a name of the host, whole or not at all, or for a diff that names none
 // into the result. Everything behind an output is loaded only when there is one.
+import { open } from "node:fs/promises";
 import { resolve } from "node:path";
 import { PyroError } from "../../errors/error.ts";
 import { FACTS } from "../../operations/facts.ts";
@@ -62,7 +63,6 @@ async function diff(
   file?: string,
 ): Promise<OutputOf<"workspace.diff">> {
   const collector = new DiffCollector(keep, file === undefined);
-  const { open } = await import("node:fs/promises");
   const handle = file === undefined ? undefined : await open(file, "wx", 0o666);
   try {
     const stream = openStream(where, "workspace.diff", input, {
