@@ -3,8 +3,10 @@
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { cpus, loadavg, totalmem } from "node:os";
 import { others, runs, startUp } from "./commands.ts";
+import { disks } from "./disk.ts";
 import { files } from "./files.ts";
 import { idle } from "./idle.ts";
+import { lifecycle } from "./lifecycle.ts";
 import { LINK, Machines } from "./machines.ts";
 import { type Row, table } from "./samples.ts";
 import { services } from "./services.ts";
@@ -63,8 +65,12 @@ try {
   rows.push(await workspaceLists(count, 100));
   say("services: starting and stopping");
   rows.push(...(await services(count)));
+  say("snapshots, resets and starts");
+  rows.push(...(await lifecycle(Math.min(count, 10))));
   say("files of a workspace");
   rows.push(...(await files(count)));
+  say("the disk of a stopped workspace");
+  rows.push(...(await disks(count)));
   say(`${many} microVMs side by side, then ${many} workspaces`);
   rows.push(...(await idle(many)));
   rows.push(await manyWorkspaces(many));

@@ -24,7 +24,9 @@ const LAB_CYCLES = 200;
 const LAB_SECONDS = 3 * 3600;
 /** Pairs of released packages whose patches are compared with git's. */
 const PATCH_PAIRS = 200;
-const KILLS_PER_SLICE = { run: 16, pull: 4, workspace: 10 };
+const KILLS_PER_SLICE = { run: 16, pull: 4, workspace: 10, lifecycle: 20 };
+/** Snapshots under heavy writing in a slice. */
+const SNAPSHOT_ROUNDS = 10;
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 const minutes = minutesFrom(process.env.SOAK_MINUTES);
@@ -53,6 +55,16 @@ const PARTS: readonly Part[] = [
     name: "workspace-kills",
     slices: 10,
     slice: () => tests(["test/vm/workspace-kills.test.ts"], { PYRO_WORKSPACE_KILLS: KILLS_PER_SLICE.workspace }),
+  },
+  {
+    name: "lifecycle-kills",
+    slices: 5,
+    slice: () => tests(["test/vm/lifecycle-kills.test.ts"], { PYRO_LIFECYCLE_KILLS: KILLS_PER_SLICE.lifecycle }),
+  },
+  {
+    name: "snapshots",
+    slices: 2,
+    slice: () => tests(["test/vm/snapshots.test.ts"], { PYRO_SNAPSHOT_ROUNDS: SNAPSHOT_ROUNDS }),
   },
   {
     name: "leaks",

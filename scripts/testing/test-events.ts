@@ -2,7 +2,7 @@
 // beside a failure. The events come from a run in this process or, one a line, from another machine.
 import { relative } from "node:path";
 import { inspect } from "node:util";
-import type { Tally } from "./tally.ts";
+import type { Outcome } from "./tally.ts";
 
 /** What is used of an event of node:test; errors as text, for they may have travelled. */
 export interface TestEvent {
@@ -52,6 +52,11 @@ export function fromNode(event: NodeEvent): TestEvent {
   };
 }
 
+/** Takes what became of a test. */
+export interface Report {
+  add(outcome: Outcome): void;
+}
+
 export interface TestEventsOptions {
   /** Shows what tests say of themselves: figures, and what each step of a random run did. */
   readonly diagnostics?: boolean;
@@ -59,16 +64,16 @@ export interface TestEventsOptions {
 
 export class TestEvents {
   readonly #root: string;
-  readonly #tally: Tally;
+  readonly #report: Report;
   readonly #options: TestEventsOptions;
   /** Names of the tests around the present one, by depth, for each file. */
   readonly #around = new Map<string, string[]>();
   readonly #printed = new Map<string, string>();
 
   /** `root` is the checkout that the events' files lie in. */
-  constructor(root: string, tally: Tally, options: TestEventsOptions = {}) {
+  constructor(root: string, report: Report, options: TestEventsOptions = {}) {
     this.#root = root;
-    this.#tally = tally;
+    this.#report = report;
     this.#options = options;
   }
 
@@ -104,13 +109,13 @@ export class TestEvents {
     // A file that fails before its first test is reported as a test that is called like it.
     const name = own === file ? shown : `${shown}: ${[...outer, own].join(" > ")}`;
     if (skip !== undefined) {
-      if (!suite) this.#tally.add({ status: "skipped", name, durationMs, text: skip });
+      if (!suite) this.#report.add({ status: "skipped", name, durationMs, text: skip });
     } else if (type === "test:pass") {
-      if (!suite) this.#tally.add({ status: "passed", name, durationMs });
+      if (!suite) this.#report.add({ status: "passed", name, durationMs });
     } else if (!partsFailed) {
       const said = this.#printed.get(file);
       const text = `${error ?? ""}${said ? `\n\nprinted by the file:\n${said}` : ""}`;
-      this.#tally.add({ status: "failed", name, durationMs, text });
+      this.#report.add({ status: "failed", name, durationMs, text });
     }
   }
 }

@@ -91,6 +91,20 @@ const ADDITIONS: { readonly [N in OperationName]?: Addition } = {
   "workspace.export": {
     note: "All of it arrives, or nothing does. Modes, times and links are kept; files are yours, and none keeps setuid, setgid or sticky.",
   },
+  "workspace.disk_read": {
+    flags: [
+      {
+        key: "content_only",
+        flags: "--content-only",
+        description: "Print the content and nothing else; what is cut is still told",
+        kind: "boolean",
+      },
+    ],
+    note: "The content goes to stdout as it is, what is to be known of it to stderr.",
+  },
+  "workspace.disk_export": {
+    note: "The image is a sparse file that mounts anywhere: `mount -o loop,ro FILE DIR`. It holds all that the workspace's processes had as their root, without what /tmp, /run, /proc, /sys and /dev held.",
+  },
   "process.write": {
     note: "`--input -` sends what comes on stdin, of any bytes and any length.",
   },

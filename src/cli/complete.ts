@@ -10,7 +10,7 @@ import { VM_ID_PATTERN } from "../wire/ids.ts";
 import { STDOUT, writeAll } from "./output.ts";
 import { buildProgram, HELP_MEANING } from "./program.ts";
 import { shellWords } from "./shell-words.ts";
-import { shortened } from "./views/units.ts";
+import { ageOf, shortened } from "./views/units.ts";
 
 /** How long a running daemon may take to say which names there are, ms. */
 const ASK_MS = 400;
@@ -33,6 +33,7 @@ const LIVING: Readonly<Record<string, Living>> = {
   process_id: processes,
   service_name: services,
   shell_id: shells,
+  snapshot_name: snapshots,
 };
 
 /** Prints a line a candidate. Always succeeds: a shell has no place for an error under its cursor. */
@@ -194,6 +195,15 @@ async function services(where: Where, [workspace = ""]: readonly string[], comma
   if (command === "start") return [];
   const { services: found } = await call(where, "service.list", { workspace_id: workspace }, asking());
   return found.map(({ service_name, state }) => ({ word: service_name, meaning: state }));
+}
+
+/** Of the workspace named in front; a new one has a name of its own. */
+async function snapshots(where: Where, [workspace = ""]: readonly string[], command: string): Promise<Candidate[]> {
+  if (command === "create") return [];
+  const { snapshots: found } = await call(where, "snapshot.list", { workspace_id: workspace }, asking());
+  return found
+    .filter(({ kind }) => kind === "named")
+    .map(({ snapshot_name, created_at }) => ({ word: snapshot_name, meaning: `${ageOf(created_at)} old` }));
 }
 
 /** Those that are open in the workspace named in front; what they printed is read of those that have ended too. */

@@ -10,6 +10,7 @@ import type { InputOf, OperationName, OutputOf } from "../operations/table.ts";
 import { printable } from "../text/printable.ts";
 import { type Context, Ended } from "./context.ts";
 import { deleteWorkspaces } from "./delete.ts";
+import { downloaded } from "./download.ts";
 import { readFile } from "./file-read.ts";
 import type { Asked } from "./from-operation.ts";
 import { withContent } from "./host-content.ts";
@@ -48,7 +49,8 @@ export async function dispatch(asked: Asked, context: Context): Promise<number> 
       case "service.logs":
         return await showServiceLogs(input as InputOf<typeof name>, context);
       case "workspace.file_read":
-        return await readFile(input as InputOf<typeof name>, asked.beside, context);
+      case "workspace.disk_read":
+        return await readFile(name, input as InputOf<typeof name>, asked.beside, context);
       case "workspace.diff":
         return await showDiff(input as InputOf<typeof name>, context);
       case "workspace.export":
@@ -85,8 +87,11 @@ async function answer<N extends OperationName>(
   idOnly: string | undefined,
 ): Promise<number> {
   // Whoever ends what changes things wants to know what came of it; all else is simply left.
-  const { streams, effect } = FACTS[name];
+  const { streams, effect, download } = FACTS[name];
   const asking = interruptible((signal) => {
+    if (download !== null) {
+      return downloaded(name, input, context, signal).then((output) => ({ output, late: undefined }));
+    }
     if (!streams) return call(context.where, name, input, { signal }).then((output) => ({ output, late: undefined }));
     return stream(name, input, context, signal, !effect.readOnly);
   });

@@ -1,4 +1,4 @@
-// `pyro workspace file read`: the content on stdout, byte by byte, and the facts beside it unless only the content is wanted.
+// `pyro workspace file read` and `disk read`: the content on stdout, byte by byte, and the facts beside it unless only the content is wanted.
 import { call } from "../client/call.ts";
 import type { InputOf } from "../operations/table.ts";
 import type { Context } from "./context.ts";
@@ -6,15 +6,16 @@ import { interruptible } from "./interrupts.ts";
 import { STDERR, STDOUT, writeAll, writeJson } from "./output.ts";
 import { fileReadView } from "./views/file.ts";
 
-type Input = InputOf<"workspace.file_read">;
+type Name = "workspace.file_read" | "workspace.disk_read";
 
 /** The exit status. Errors are thrown. */
 export async function readFile(
-  input: Input,
+  name: Name,
+  input: InputOf<Name>,
   beside: Readonly<Record<string, unknown>>,
   context: Context,
 ): Promise<number> {
-  const output = await interruptible((signal) => call(context.where, "workspace.file_read", input, { signal }));
+  const output = await interruptible((signal) => call(context.where, name, input, { signal }));
   if (context.json) {
     await writeJson(output);
     return 0;

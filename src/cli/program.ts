@@ -22,6 +22,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   "workspace patch": "Patches of a workspace's files",
   "workspace process": "Processes of a workspace or a run",
   "workspace service": "Services: named programs that go on beside the commands of a workspace",
+  "workspace snapshot": "Snapshots: the disk of a workspace at a moment, to go back to",
   "workspace shell": "Shells: terminals that stay open in a workspace",
   "workspace sync": "Files of this host in a workspace",
 };
@@ -40,6 +41,12 @@ const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
     "pyro workspace logs fix-tests",
     "pyro workspace delete fix-tests",
   ],
+  "workspace snapshot": [
+    "pyro workspace snapshot create fix-tests before-upgrade",
+    "pyro workspace exec fix-tests -- ./upgrade",
+    "pyro workspace reset fix-tests --snapshot before-upgrade",
+    "pyro workspace snapshot delete fix-tests before-upgrade",
+  ],
   "workspace shell": [
     "pyro workspace shell attach fix-tests",
     "pyro workspace shell open fix-tests --id-only",
@@ -53,19 +60,21 @@ const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
 const ORDER: Readonly<Record<string, readonly string[]>> = {
   pyro: ["run", "workspace", "mcp", "env", "doctor", "daemon", "completion"],
   workspace: [
-    "create",
-    "exec",
-    "shell",
-    "sync",
-    "diff",
-    "export",
-    "logs",
-    "process",
-    "service",
-    "list",
-    "status",
-    "update",
-    "delete",
+    ...[
+      "create",
+      "exec",
+      "shell",
+      "sync",
+      "diff",
+      "export",
+      "logs",
+      "process",
+      "service",
+      "snapshot",
+      "reset",
+      "clone",
+    ],
+    ...["list", "status", "update", "stop", "start", "delete"],
   ],
 };
 

@@ -27,6 +27,9 @@ const LISTEN_MS = 250;
 const CHOSEN: { readonly [N in OperationName]?: readonly [() => string, "vm_id" | "request_id"] } = {
   run: [newVmId, "vm_id"],
   "workspace.create": [newWorkspaceId, "request_id"],
+  "workspace.clone": [newWorkspaceId, "request_id"],
+  "workspace.reset": [newRequestId, "request_id"],
+  "snapshot.create": [newRequestId, "request_id"],
   "workspace.exec": [newRequestId, "request_id"],
   "service.start": [newRequestId, "request_id"],
   "shell.open": [newRequestId, "request_id"],

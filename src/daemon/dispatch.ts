@@ -1,9 +1,20 @@
 // Which function of the engine carries out which operation. One entry for each row of the table.
 import type { Engine } from "../engine/engine.ts";
+import { listDisk, readDisk } from "../engine/workspace/disk-files.ts";
 import { PyroError } from "../errors/error.ts";
 import type { OperationName, OutputOf, ParsedInputOf } from "../operations/table.ts";
 import { type RequestHead, ToClient } from "../wire/protocol.ts";
+import { serveDiskExport } from "./disk.ts";
 import { serveExec } from "./exec.ts";
+import {
+  deleteSnapshot,
+  listSnapshots,
+  serveClone,
+  serveReset,
+  serveSnapshot,
+  serveStart as serveWorkspaceStart,
+  serveStop as serveWorkspaceStop,
+} from "./lifecycle.ts";
 import { serveLogs } from "./logs.ts";
 import { serveDiff, serveExport } from "./outgoing.ts";
 import { listProcesses, readProcess, serveWait, signalProcess, writeProcess } from "./processes.ts";
@@ -23,6 +34,12 @@ type Streaming =
   | "workspace.logs"
   | "workspace.diff"
   | "workspace.export"
+  | "workspace.stop"
+  | "workspace.start"
+  | "workspace.reset"
+  | "workspace.clone"
+  | "snapshot.create"
+  | "workspace.disk_export"
   | "process.wait"
   | "service.start"
   | "service.stop"
@@ -59,9 +76,13 @@ export const UNARY: { readonly [N in Unary]: UnaryHandler<N> } = {
   "workspace.file_write": (engine, input, signal) => filesOf(engine, input).write(input, signal),
   "workspace.file_edit": (engine, input, signal) => filesOf(engine, input).edit(input, signal),
   "workspace.patch_apply": (engine, input, signal) => filesOf(engine, input).patch(input, signal),
+  "workspace.disk_list": (engine, input, signal) => listDisk(diskOf(engine, input), input, signal),
+  "workspace.disk_read": (engine, input, signal) => readDisk(diskOf(engine, input), input, signal),
   "process.list": listProcesses,
   "process.write": writeProcess,
   "process.signal": signalProcess,
+  "snapshot.list": listSnapshots,
+  "snapshot.delete": deleteSnapshot,
   "service.list": listServices,
   "service.status": serviceStatus,
   "shell.list": listShells,
@@ -96,6 +117,12 @@ export const STREAMING: { readonly [N in Streaming]: StreamHandler<N> } = {
   "workspace.logs": serveLogs,
   "workspace.diff": serveDiff,
   "workspace.export": serveExport,
+  "workspace.stop": serveWorkspaceStop,
+  "workspace.start": serveWorkspaceStart,
+  "workspace.reset": serveReset,
+  "workspace.clone": serveClone,
+  "snapshot.create": serveSnapshot,
+  "workspace.disk_export": serveDiskExport,
   "process.wait": serveWait,
   "service.start": serveStart,
   "service.stop": serveStop,
@@ -116,6 +143,10 @@ export const STREAMING: { readonly [N in Streaming]: StreamHandler<N> } = {
 
 function filesOf(engine: Engine, { workspace_id }: { readonly workspace_id: string }) {
   return engine.workspaces.get(workspace_id).files;
+}
+
+function diskOf(engine: Engine, { workspace_id }: { readonly workspace_id: string }) {
+  return engine.workspaces.get(workspace_id).disk;
 }
 
 async function listEnvironments(engine: Engine, input: ParsedInputOf<"env.list">): Promise<OutputOf<"env.list">> {

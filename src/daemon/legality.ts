@@ -1,5 +1,6 @@
 // Whether a row may be carried out on a workspace as it is: the table says in which states, this refuses the others.
 import { failedError } from "../engine/workspace/life.ts";
+import { STOP_FIRST_HINT } from "../engine/workspace/stopped-disk.ts";
 import { PyroError } from "../errors/error.ts";
 import type { Operation, WorkspaceState } from "../operations/define.ts";
 import { OPERATIONS, type OperationName } from "../operations/table.ts";
@@ -20,5 +21,6 @@ export function checkState(workspaces: { get(idOrName: string): Stateful }, name
   if (legalIn.includes(state)) return;
   if (state === "failed") throw failedError({ workspace_id: workspaceId, failure });
   const is = state === "creating" ? "is being created" : `is ${state}`;
-  throw new PyroError("WORKSPACE_STATE", `The workspace ${workspaceId} ${is}: ${name} is not possible now.`);
+  const hint = state === "started" && legalIn.includes("stopped") ? { hint: STOP_FIRST_HINT } : {};
+  throw new PyroError("WORKSPACE_STATE", `The workspace ${workspaceId} ${is}: ${name} is not possible now.`, hint);
 }

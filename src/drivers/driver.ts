@@ -77,6 +77,8 @@ export interface Features {
   readonly pause: boolean;
   /** A drive's file can be given to a microVM that runs already. */
   readonly hotAttach: boolean;
+  /** The drives writable and aux take files that are read-only too. Where not, they get a copy. */
+  readonly readOnlyDrives: boolean;
   /**
    * A microVM whose writes find no room on the host stands still at that very write. Where not, it is stopped with some
    * room left, and what it writes faster than that is looked at fails in the guest.

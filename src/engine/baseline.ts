@@ -1,6 +1,6 @@
 // The file that a seeded workspace's baseline is copied into. It is a read-only drive of the microVM from its start on, as
 // not every VMM takes files later; what is in it comes when the seed is there.
-import { lstat, open } from "node:fs/promises";
+import { chmod, lstat, open } from "node:fs/promises";
 import type { DriveFile } from "../drivers/driver.ts";
 
 /** A VMM in a jail has it by name, as another user; directories above it keep everyone else out. */
@@ -16,5 +16,7 @@ export async function makeBaseline(path: string, diskMib: number): Promise<void>
 /** As a drive; nothing where there is no such file, and then there is nothing to compare with. */
 export async function baselineDrive(path: string | undefined, diskMib: number): Promise<{ baseline?: DriveFile }> {
   if (path === undefined || (await lstat(path).catch(() => undefined)) === undefined) return {};
+  // It may be a copy by now.
+  await chmod(path, MODE);
   return { baseline: { path, readOnly: true, virtualBytes: diskMib * 2 ** 20 } };
 }

@@ -11,6 +11,7 @@ import { Acceleration } from "./acceleration.ts";
 import { DiskWatch } from "./disk-watch.ts";
 import { Doctor } from "./doctor.ts";
 import { FreshStarts } from "./fresh.ts";
+import { Inspections } from "./inspections.ts";
 import { endUnknown, knownVms } from "./known-vms.ts";
 import { Machines } from "./machines.ts";
 import type { Paths } from "./paths.ts";
@@ -26,6 +27,7 @@ export class Engine {
   readonly runs: Runs;
   readonly workspaces: Workspaces;
   readonly pool: Pool;
+  readonly inspections: Inspections;
   readonly preparation: Preparation;
   readonly starts: FreshStarts;
   readonly doctor: Doctor;
@@ -53,8 +55,14 @@ export class Engine {
     const { preparation } = this;
     const machines = new Machines(this.starts, this.pool);
     this.runs = new Runs({ paths, preparation, machines }, this.#launcher);
-    this.workspaces = new Workspaces({ paths, preparation, machines, launcher: this.#launcher });
-    this.#diskWatch = new DiskWatch(paths.state, () => [...this.runs.live, ...this.workspaces.live]);
+    this.inspections = new Inspections({ paths, machines });
+    const { inspections } = this;
+    this.workspaces = new Workspaces({ paths, preparation, machines, launcher: this.#launcher, inspections });
+    this.#diskWatch = new DiskWatch(paths.state, () => [
+      ...this.runs.live,
+      ...this.workspaces.live.map(({ room }) => room),
+      ...inspections.live,
+    ]);
     this.doctor = new Doctor({
       paths,
       settings,
@@ -72,6 +80,7 @@ export class Engine {
       await removeStagedTemplates(paths);
       await removeStale(paths.environments);
       await engine.pool.open();
+      await engine.inspections.open();
       const known = await knownVms(engine.#launcher);
       await engine.workspaces.adopt(known);
       await engine.runs.adopt(known);

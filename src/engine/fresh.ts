@@ -2,13 +2,13 @@
 // turns out damaged is made again on the way. Only some are started at once: each has deadlines to meet, which a hundred
 // on two cores would all miss.
 import { rm } from "node:fs/promises";
-import { type Drives, TemplateDamaged } from "../drivers/driver.ts";
+import { type DriveFile, type Drives, TemplateDamaged } from "../drivers/driver.ts";
 import { beginDisk } from "../environments/disk.ts";
 import { PyroError } from "../errors/error.ts";
 import { hostCpus } from "../host/resources.ts";
 import { baselineDrive, makeBaseline } from "./baseline.ts";
 import { Gate } from "./gate.ts";
-import { type Identity, MicroVm } from "./microvm.ts";
+import { type Identity, MicroVm, type MicroVmOptions } from "./microvm.ts";
 import type { Prepared } from "./preparation.ts";
 import type { FoundTemplate, Progress } from "./templates.ts";
 
@@ -25,6 +25,13 @@ export interface FreshOptions {
 export interface AgainOptions extends FreshOptions {
   /** Who it was before. */
   readonly identity: Identity;
+}
+
+export interface InspectorOptions {
+  readonly machineId: string;
+  readonly writable: DriveFile;
+  readonly aux?: DriveFile | undefined;
+  readonly signal: AbortSignal;
 }
 
 /** Starts at once per core of the host. */
@@ -56,6 +63,14 @@ export class FreshStarts {
   async again(prepared: Prepared, options: AgainOptions, progress: Progress): Promise<MicroVm> {
     return await this.#gate.pass(() => restore(prepared, options, progress), options.signal);
   }
+
+  /** Starts a microVM that has these disks and mounts none. Errors: those of MicroVm.start; the signal's reason. */
+  async apart(prepared: Prepared, options: InspectorOptions, progress: Progress): Promise<MicroVm> {
+    const { machineId, writable, aux, signal } = options;
+    const drives: Drives = { base: baseOf(prepared), writable, ...(aux === undefined ? {} : { aux }) };
+    const start = { drives, baseType: undefined, ephemeral: true, signal };
+    return await this.#gate.pass(() => begun(prepared, machineId, start, progress), signal);
+  }
 }
 
 async function restore(
@@ -63,10 +78,10 @@ async function restore(
   options: FreshOptions & { readonly identity?: Identity; readonly formatted?: Promise<void> },
   progress: Progress,
 ): Promise<MicroVm> {
-  const { shape, spec, environment, driver, templates } = prepared;
+  const { shape, environment } = prepared;
   const { diskPath, signal, identity, formatted } = options;
   const drives: Drives = {
-    base: { path: environment.imagePath, readOnly: true, virtualBytes: environment.size_bytes },
+    base: baseOf(prepared),
     writable: { path: diskPath, readOnly: false, virtualBytes: shape.diskMib * 2 ** 20 },
     ...(await baselineDrive(options.baselinePath, shape.diskMib)),
   };
@@ -78,7 +93,21 @@ async function restore(
     ...(identity === undefined ? {} : { identity }),
     ...(formatted === undefined ? {} : { formatted }),
   };
-  const begin = (template: FoundTemplate) => MicroVm.start(driver, template, spec, options.machineId, start);
+  return await begun(prepared, options.machineId, start, progress);
+}
+
+function baseOf({ environment }: Prepared): DriveFile {
+  return { path: environment.imagePath, readOnly: true, virtualBytes: environment.size_bytes };
+}
+
+async function begun(
+  prepared: Prepared,
+  machineId: string,
+  start: MicroVmOptions,
+  progress: Progress,
+): Promise<MicroVm> {
+  const { spec, driver, templates } = prepared;
+  const begin = (template: FoundTemplate) => MicroVm.start(driver, template, spec, machineId, start);
   try {
     return await begin(prepared.template);
   } catch (error) {

@@ -1,7 +1,7 @@
 // Where a microVM for a run or a workspace comes from: one that lies ready in the pool, else a fresh one, with room made
 // for it when only idle ones are in the way.
 import { rm } from "node:fs/promises";
-import type { AgainOptions, FreshOptions, FreshStarts } from "./fresh.ts";
+import type { AgainOptions, FreshOptions, FreshStarts, InspectorOptions } from "./fresh.ts";
 import { checkMemory } from "./limits.ts";
 import type { MicroVm } from "./microvm.ts";
 import type { Pool } from "./pool.ts";
@@ -37,6 +37,12 @@ export class Machines {
   async restart(prepared: Prepared, options: AgainOptions, progress: Progress): Promise<MicroVm> {
     await this.#makeRoom(prepared);
     return await this.#starts.again(prepared, options, progress);
+  }
+
+  /** A microVM that only looks at disks. Errors: HOST_MEMORY_SHORT, those of FreshStarts.apart; the signal's reason. */
+  async inspector(prepared: Prepared, options: InspectorOptions, progress: Progress): Promise<MicroVm> {
+    await this.#makeRoom(prepared);
+    return await this.#starts.apart(prepared, options, progress);
   }
 
   /** One that lies ready. One that turns out not to answer is no reason to fail: nothing ran yet. */

@@ -31,7 +31,8 @@ export function newIdentity(): Identity {
 
 export interface MicroVmOptions {
   readonly drives: Drives;
-  readonly baseType: string;
+  /** Of the base, which becomes its root with the disk. Undefined: nothing is mounted. */
+  readonly baseType: string | undefined;
   readonly ephemeral: boolean;
   readonly signal: AbortSignal;
   /** Who it is to be; somebody new when it is not given. */
@@ -76,7 +77,7 @@ export class MicroVm {
     try {
       await vm.#identify(identity, options.signal);
       await options.formatted;
-      await vm.#mount(options.baseType, options.signal);
+      if (options.baseType !== undefined) await vm.#mount(options.baseType, options.signal);
       return vm;
     } catch (error) {
       const tail = (await machine.consoleTail()).trim();

@@ -26,6 +26,8 @@ export interface Paths {
   readonly workspaces: string;
   /** Disks of microVMs that nobody has taken yet, gone with their daemon. */
   readonly pool: string;
+  /** Copies of disks that are looked at, and images of disks that are exported, gone with their daemon. */
+  readonly inspections: string;
   readonly log: string;
   readonly launcherLog: string;
   /** Lock file held while a daemon lives. */
@@ -67,6 +69,7 @@ export function pathsFor(environment: NodeJS.ProcessEnv, uid: number): Paths {
     runs: join(state, "runs"),
     workspaces: join(state, "workspaces"),
     pool: join(state, "pool"),
+    inspections: join(state, "inspections"),
     log: join(state, "daemon.log"),
     launcherLog: join(state, "launcher.log"),
     daemonLock: join(state, "daemon.lock"),

@@ -170,8 +170,9 @@ export const CODES = {
   WORKSPACE_STATE: {
     exit: 1,
     retryable: true,
-    hint: "`pyro workspace status` shows its state; one that is being created is ready soon.",
-    mcpHint: "`workspace_status` shows its state; one that is being created is ready soon.",
+    hint: "`pyro workspace status` shows its state; one that is being created or reset is ready soon, one that was stopped is started by `pyro workspace start`.",
+    mcpHint:
+      "`workspace_status` shows its state; one that is being created or reset is ready soon, one that was stopped is started by `workspace_start`.",
   },
   WORKSPACE_FAILED: {
     exit: 1,
@@ -258,11 +259,23 @@ export const CODES = {
     hint: "There is nothing to compare with: use git in the workspace, or create it again from its seed.",
     mcpHint: "There is nothing to compare with: use git in the workspace, or create it again from its seed.",
   },
+  DISK_DAMAGED: {
+    exit: 1,
+    retryable: false,
+    hint: "The workspace's disk cannot be read there; what can be is still shown and exported. `pyro workspace delete` removes it.",
+    mcpHint: "The workspace's disk cannot be read there; other parts of it may be. `workspace_delete` removes it.",
+  },
+  DISK_EXPORT_RUNNING: {
+    exit: 1,
+    retryable: true,
+    hint: "The workspace's disk is being exported; try again when that is done.",
+    mcpHint: "The export goes on; make the same call again to wait for it.",
+  },
   OUTPUT_EXISTS: {
     exit: 1,
     retryable: false,
-    hint: "Name an output that does not exist yet, or remove what is there.",
-    mcpHint: "Name an `output_path` that does not exist yet.",
+    hint: "Name another file with --output, or remove that one; nothing is overwritten.",
+    mcpHint: "Name another `output_path`; nothing is overwritten.",
   },
   OUTPUT_UNWRITABLE: {
     exit: 1,
@@ -306,6 +319,18 @@ export const CODES = {
     retryable: false,
     hint: "Read the end of its log; `pyro workspace service logs` has all of it, and the same name can be started again.",
     mcpHint: "Read `log_tail`; `service_logs` has all of it, and the same `service_name` can be started again.",
+  },
+  SNAPSHOT_NOT_FOUND: {
+    exit: 1,
+    retryable: false,
+    hint: "See `pyro workspace snapshot list` for the snapshots there are; `baseline` is always there.",
+    mcpHint: "Use `snapshot_list` for the snapshots there are; `baseline` is always there.",
+  },
+  SNAPSHOT_EXISTS: {
+    exit: 1,
+    retryable: false,
+    hint: "Choose another name, or delete the one that has it with `pyro workspace snapshot delete`.",
+    mcpHint: "Choose another `snapshot_name`, or delete the one that has it with `snapshot_delete`.",
   },
   SHELL_NOT_FOUND: {
     exit: 1,

@@ -13,6 +13,8 @@ export interface SparseCopyOptions {
   readonly existing?: boolean;
   /** Longest time it may take, ms. */
   readonly deadlineMs?: number;
+  /** Where the file system cannot share blocks, fail and copy none. */
+  readonly onlyShared?: boolean;
 }
 
 /** A full disk of some GiB, where nothing can be shared. */
@@ -23,7 +25,7 @@ const DEADLINE_MS = 900_000;
  * Errors: HOST_DISK_FULL, HOST_IO_FAILED, HOST_TOOL_MISSING; the signal's reason.
  */
 export async function copySparse(from: string, to: string, options: SparseCopyOptions = {}): Promise<void> {
-  const { signal, durable = false, existing = false, deadlineMs = DEADLINE_MS } = options;
+  const { signal, durable = false, existing = false, deadlineMs = DEADLINE_MS, onlyShared = false } = options;
   signal?.throwIfAborted();
   try {
     if (!existing) await (await open(to, "wx", 0o600)).close();
@@ -31,7 +33,7 @@ export async function copySparse(from: string, to: string, options: SparseCopyOp
     throw failed(from, to, error);
   }
   try {
-    await copy(from, to, deadlineMs, signal);
+    await copy(from, to, { deadlineMs, onlyShared, signal });
     if (durable) {
       await syncPath(to);
       await syncPath(dirname(to));
@@ -42,9 +44,14 @@ export async function copySparse(from: string, to: string, options: SparseCopyOp
   }
 }
 
-async function copy(from: string, to: string, deadlineMs: number, signal: AbortSignal | undefined): Promise<void> {
+async function copy(
+  from: string,
+  to: string,
+  { deadlineMs, onlyShared, signal }: { deadlineMs: number; onlyShared: boolean; signal: AbortSignal | undefined },
+): Promise<void> {
+  const reflink = onlyShared ? "--reflink=always" : "--reflink=auto";
   // Into the file that is there, so that its mode and its name are this function's own doing.
-  const args = ["--reflink=auto", "--sparse=auto", "--no-target-directory", "--", from, to];
+  const args = [reflink, "--sparse=auto", "--no-target-directory", "--", from, to];
   const result = await runProgram("cp", args, { deadlineMs, aptPackage: "coreutils", bound: true, signal });
   if (result.exitCode === 0) return;
   if (/No space left on device|Disk quota exceeded/.test(result.tail)) {

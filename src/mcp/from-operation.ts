@@ -16,6 +16,7 @@ import type { InputOf, OperationName } from "../operations/table.ts";
 import { OPERATIONS } from "../operations/table.ts";
 import { ask } from "./ask.ts";
 import { type CommandName, runCommand } from "./command.ts";
+import { exportDisk } from "./disk-export.ts";
 import { bringOut } from "./outgoing.ts";
 import { Request } from "./request.ts";
 import { errorResult } from "./result.ts";
@@ -90,9 +91,10 @@ async function carryOut(
   if (row.upload) {
     return await transfer(transfers, row.name as TransferName, input as InputOf<TransferName>, request);
   }
-  if (row.download) {
+  if (row.name === "workspace.diff" || row.name === "workspace.export") {
     return await bringOut(transfers, row.name as OutgoingName, input as InputOf<OutgoingName>, request);
   }
+  if (row.download) return await exportDisk(transfers, input as InputOf<"workspace.disk_export">, request);
   try {
     return await ask(where, row.name as OperationName, input, request);
   } catch (thrown) {

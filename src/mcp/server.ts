@@ -4,6 +4,7 @@ import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import type { Where } from "../client/where.ts";
 import { installation } from "../host/installation.ts";
 import type { Profile } from "../operations/define.ts";
+import { Exports } from "./disk-export.ts";
 import { toolsOf } from "./from-operation.ts";
 import { HostPaths } from "./host-paths.ts";
 import { Creations, type Transfers } from "./transfer.ts";
@@ -49,7 +50,13 @@ export async function serve(where: Where, profile: Profile, options: ServeOption
   const cwd = process.cwd();
   const { allowRead = [], allowWrite = [] } = options;
   const creations = new Creations();
-  const transfers = { where, cwd, rule: await HostPaths.open({ cwd, allowRead, allowWrite }), creations };
+  const transfers = {
+    where,
+    cwd,
+    rule: await HostPaths.open({ cwd, allowRead, allowWrite }),
+    creations,
+    exports: new Exports(),
+  };
   const handle = serveStdio(() => createServer(where, profile, transfers), {
     onerror: (error) => {
       process.stderr.write(`pyro: ${error.message}\n`);

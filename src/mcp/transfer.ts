@@ -10,6 +10,7 @@ import type { Where } from "../client/where.ts";
 import { PyroError } from "../errors/error.ts";
 import type { EventOf, InputOf, OutputOf } from "../operations/table.ts";
 import { gently, RESULT_BYTES } from "./budget.ts";
+import type { Exports } from "./disk-export.ts";
 import type { Request } from "./request.ts";
 import { type Output, result, sizeOf } from "./result.ts";
 
@@ -28,6 +29,7 @@ export interface Transfers {
   readonly cwd: string;
   readonly rule: PathRule;
   readonly creations: Creations;
+  readonly exports: Exports;
 }
 
 /** What a look at the source may take beyond the wait, ms. */
@@ -182,7 +184,7 @@ function notThereYet(thrown: unknown): undefined {
 }
 
 /** What a promise gives, or undefined when that takes longer. */
-async function soonerThan<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
+export async function soonerThan<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
   const timer = new AbortController();
   try {
     return await Promise.race([promise, sleep(ms, undefined, { signal: timer.signal })]);

@@ -31,6 +31,7 @@ export const artifactType = z
   .enum(["file", "directory", "symlink", "other"])
   .describe("other is a fifo, a socket or a device");
 
+/** What is told of a file. */
 export const fileFacts = {
   path: z.string().describe("Absolute path in the workspace"),
   path_base64: z.string().optional().describe("The same byte by byte, where it is not UTF-8"),

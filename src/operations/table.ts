@@ -1,9 +1,11 @@
 // All rows. Every type in the faces is inferred from here.
 import type { z } from "zod";
 import type { Operation } from "./define.ts";
+import { diskExport, diskList, diskRead } from "./disk.ts";
 import { envInspect, envList, envPrune, envPull } from "./environment.ts";
 import { fileEdit, fileList, fileRead, fileWrite, patchApply } from "./file.ts";
 import { doctor } from "./host.ts";
+import { workspaceClone, workspaceReset, workspaceStart, workspaceStop } from "./lifecycle.ts";
 import { workspaceDiff, workspaceExport } from "./outgoing.ts";
 import { processList, processRead, processSignal, processWait, processWrite, run } from "./process.ts";
 import { serviceList, serviceLogs, serviceStart, serviceStatus, serviceStop } from "./service.ts";
@@ -17,6 +19,7 @@ import {
   shellSignal,
   shellWrite,
 } from "./shell.ts";
+import { snapshotCreate, snapshotDelete, snapshotList } from "./snapshot.ts";
 import {
   workspaceCreate,
   workspaceDelete,
@@ -35,6 +38,10 @@ export const OPERATIONS = {
   "workspace.status": workspaceStatus,
   "workspace.update": workspaceUpdate,
   "workspace.delete": workspaceDelete,
+  "workspace.stop": workspaceStop,
+  "workspace.start": workspaceStart,
+  "workspace.reset": workspaceReset,
+  "workspace.clone": workspaceClone,
   "workspace.sync_push": workspaceSyncPush,
   "workspace.exec": workspaceExec,
   "workspace.logs": workspaceLogs,
@@ -45,6 +52,9 @@ export const OPERATIONS = {
   "workspace.patch_apply": patchApply,
   "workspace.diff": workspaceDiff,
   "workspace.export": workspaceExport,
+  "workspace.disk_list": diskList,
+  "workspace.disk_read": diskRead,
+  "workspace.disk_export": diskExport,
   "process.list": processList,
   "process.read": processRead,
   "process.write": processWrite,
@@ -63,6 +73,9 @@ export const OPERATIONS = {
   "shell.resize": shellResize,
   "shell.close": shellClose,
   "shell.attach": shellAttach,
+  "snapshot.create": snapshotCreate,
+  "snapshot.list": snapshotList,
+  "snapshot.delete": snapshotDelete,
   "env.list": envList,
   "env.pull": envPull,
   "env.inspect": envInspect,

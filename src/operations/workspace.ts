@@ -3,21 +3,9 @@ import * as z from "zod";
 import { defineOperation } from "./define.ts";
 import { envEvent, PULL_ERRORS } from "./environment.ts";
 import * as f from "./fields.ts";
+import { START_ERRORS, WORKSPACE_ERRORS } from "./workspace-errors.ts";
 
-/** What a start of a workspace's microVM may answer with, beyond what any call may. */
-export const START_ERRORS = [
-  "ENVIRONMENT_MISSING",
-  "HOST_MEMORY_SHORT",
-  "LIMIT_EXCEEDED",
-  "CONFINEMENT_UNAVAILABLE",
-  "DRIVER_UNAVAILABLE",
-  "MICROVM_START_FAILED",
-  "MICROVM_LOST",
-  "GUEST_UNRESPONSIVE",
-] as const;
-
-/** What finding a workspace and looking at its state may answer with. */
-export const WORKSPACE_ERRORS = ["WORKSPACE_NOT_FOUND", "WORKSPACE_STATE", "WORKSPACE_FAILED"] as const;
+export { START_ERRORS, WORKSPACE_ERRORS };
 
 /** What bringing a host's files in may answer with. */
 const TRANSFER_ERRORS = [
@@ -47,7 +35,7 @@ export const workspaceRecord = {
     .enum(["idle", "stopped", "lost"])
     .nullable()
     .describe(
-      "Why it is stopped: no activity for ttl_seconds, asked to, or its microVM was lost. idle and lost: the next operation starts it again",
+      "Why it is stopped: no activity for ttl_seconds, asked to, or its microVM was lost. idle and lost: the next operation starts it again; stopped: only a start does",
     ),
   failure: z
     .object({ stage: z.string(), message: z.string(), console_tail: z.string() })
@@ -86,7 +74,7 @@ export const workspaceRecord = {
   running_shell_count: z.int(),
   service_count: z.int(),
   running_service_count: z.int(),
-  snapshot_count: z.int(),
+  snapshot_count: z.int().describe("Snapshots that were made of it; the baseline is not counted"),
   reset_count: z.int(),
   last_reset_at: f.timestamp.nullable(),
 } as const;
@@ -121,7 +109,7 @@ export const workspaceCreate = defineOperation({
     "ENVIRONMENT_PREPARING",
     "WORKSPACE_NAME_TAKEN",
     ...PULL_ERRORS,
-    ...START_ERRORS.filter((code) => code !== "LIMIT_EXCEEDED"),
+    ...START_ERRORS.filter((code) => code !== "LIMIT_EXCEEDED" && code !== "DISK_EXPORT_RUNNING"),
     ...TRANSFER_ERRORS,
   ],
   effect: { readOnly: false, destructive: false, idempotent: false, openWorld: false },
@@ -199,7 +187,7 @@ export const workspaceStatus = defineOperation({
     tool: "workspace_status",
     title: "Show a workspace",
     description:
-      "Use this to see a workspace's state, sizes, seed, and its last command. A stopped one starts by itself when it is used.",
+      "Use this to see a workspace's state, sizes, seed, and its last command. A stopped one starts by itself when it is used, unless its stop_reason is stopped.",
   },
   sdk: { method: "statusWorkspace" },
 });

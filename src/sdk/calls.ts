@@ -2,6 +2,7 @@
 // them ended when the client is closed.
 import { call } from "../client/call.ts";
 import { type OutgoingName, takeOut } from "../client/download/take-out.ts";
+import { download } from "../client/download.ts";
 import { withUserDefaults } from "../client/settings.ts";
 import { openStream, type Stream } from "../client/stream.ts";
 import { withUpload } from "../client/upload.ts";
@@ -66,6 +67,22 @@ export class Calls {
     });
     this.track(answer);
     return toCamel(output, await answer) as t.SdkOutput<N>;
+  }
+
+  /** A call that makes a file of this host. */
+  async download<N extends OperationName>(
+    name: N,
+    input: unknown,
+    { onEvent, ...options }: Told<N>,
+  ): Promise<t.SdkOutput<N>> {
+    const { events }: Operation = OPERATIONS[name];
+    const answer = download(this.where, name, this.checked(name, input), {
+      cwd: process.cwd(),
+      signal: this.signal(options),
+      onEvent: (event) => onEvent?.((events ? toCamel(events, event) : event) as t.SdkEvent<N>),
+    });
+    this.track(answer);
+    return toCamel(OPERATIONS[name].output, await answer) as t.SdkOutput<N>;
   }
 
   /** Begins a streaming call, with what it sends of this host opened first. */

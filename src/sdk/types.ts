@@ -31,6 +31,18 @@ export type WorkspaceStatusInput = SdkInput<"workspace.status">;
 export type WorkspaceUpdateInput = SdkInput<"workspace.update">;
 export type WorkspaceDeleteInput = SdkInput<"workspace.delete">;
 export type WorkspaceDeleteResult = SdkOutput<"workspace.delete">;
+export type WorkspaceStopInput = SdkInput<"workspace.stop">;
+export type WorkspaceStartInput = SdkInput<"workspace.start">;
+export type WorkspaceResetInput = SdkInput<"workspace.reset">;
+export type WorkspaceCloneInput = SdkInput<"workspace.clone"> & Pick<WorkspaceCreateInput, "ephemeral">;
+export type SnapshotCreateInput = SdkInput<"snapshot.create">;
+/** All that is known of a snapshot that was made. */
+export type SnapshotRecord = SdkOutput<"snapshot.create">;
+export type SnapshotListInput = SdkInput<"snapshot.list">;
+export type SnapshotList = SdkOutput<"snapshot.list">;
+export type SnapshotFacts = SnapshotList["snapshots"][number];
+export type SnapshotDeleteInput = SdkInput<"snapshot.delete">;
+export type SnapshotDeleteResult = SdkOutput<"snapshot.delete">;
 export type SyncPushInput = SdkInput<"workspace.sync_push">;
 export type SyncPushResult = SdkOutput<"workspace.sync_push">;
 export type ExecInput = SdkInput<"workspace.exec">;
@@ -60,6 +72,13 @@ export type ExportInput = SdkInput<"workspace.export">;
 export type ExportResult = SdkOutput<"workspace.export">;
 export type PatchApplyInput = SdkInput<"workspace.patch_apply">;
 export type PatchApplyResult = SdkOutput<"workspace.patch_apply">;
+
+export type DiskListInput = SdkInput<"workspace.disk_list">;
+export type DiskList = SdkOutput<"workspace.disk_list">;
+export type DiskReadInput = SdkInput<"workspace.disk_read">;
+export type DiskReadResult = SdkOutput<"workspace.disk_read">;
+export type DiskExportInput = SdkInput<"workspace.disk_export">;
+export type DiskExportResult = SdkOutput<"workspace.disk_export">;
 
 export type ProcessListInput = SdkInput<"process.list">;
 export type ProcessList = SdkOutput<"process.list">;

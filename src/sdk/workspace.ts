@@ -1,9 +1,11 @@
 // A workspace as a person holds it: the same calls as Pyro's, with its id filled in, and what is deleted with it.
+import { diskCalls, type WorkspaceDisk } from "./disk.ts";
 import { fileCalls, patchCalls, type WorkspaceFiles, type WorkspacePatches } from "./files.ts";
 import type { Process } from "./process.ts";
 import type { Pyro } from "./pyro.ts";
 import { Service } from "./service.ts";
 import { shellsOf, type WorkspaceShells } from "./shell.ts";
+import { snapshotCalls, type WorkspaceSnapshots } from "./snapshots.ts";
 import type {
   CallOptions,
   DiffEvent,
@@ -38,6 +40,7 @@ import type {
   ServiceStartInput,
   SyncPushInput,
   SyncPushResult,
+  WorkspaceCloneInput,
   WorkspaceDeleteResult,
   WorkspaceEvent,
   WorkspaceRecord,
@@ -79,8 +82,10 @@ export class Workspace implements AsyncDisposable {
   readonly process: WorkspaceProcesses;
   readonly service: WorkspaceServices;
   readonly shell: WorkspaceShells;
+  readonly snapshot: WorkspaceSnapshots;
   readonly file: WorkspaceFiles;
   readonly patch: WorkspacePatches;
+  readonly disk: WorkspaceDisk;
   readonly #pyro: Pyro;
   #atDispose: (() => Promise<void>) | undefined;
 
@@ -91,8 +96,10 @@ export class Workspace implements AsyncDisposable {
     this.created = created;
     this.#atDispose = atDispose;
     this.shell = shellsOf(pyro, workspaceId);
+    this.snapshot = snapshotCalls(pyro, workspaceId);
     this.file = fileCalls(pyro, workspaceId);
     this.patch = patchCalls(pyro, workspaceId);
+    this.disk = diskCalls(pyro, workspaceId);
     this.process = {
       list: (input, options) => pyro.listProcesses({ ...input, workspaceId }, options),
       read: (processId, input, options) => pyro.readProcess({ ...input, workspaceId, processId }, options),
@@ -163,6 +170,26 @@ export class Workspace implements AsyncDisposable {
 
   update(input: OfHandle<WorkspaceUpdateInput>, options: CallOptions = {}): Promise<WorkspaceRecord> {
     return this.#pyro.updateWorkspace({ ...input, workspaceId: this.workspaceId }, options);
+  }
+
+  /** Ends what runs in it and keeps its files; only `start` starts it again. Resolves when it is stopped. */
+  stop(options: EventOptions<WorkspaceEvent> = {}): Promise<WorkspaceRecord> {
+    return this.#pyro.stopWorkspace({ workspaceId: this.workspaceId }, options);
+  }
+
+  /** Starts it when it is stopped, and resolves when it is ready. */
+  start(options: EventOptions<WorkspaceEvent> = {}): Promise<WorkspaceRecord> {
+    return this.#pyro.startWorkspace({ workspaceId: this.workspaceId }, options);
+  }
+
+  /** Puts it back to a snapshot; without one, to what it was created as. Everything since is lost. */
+  reset(snapshotName?: string, options: EventOptions<WorkspaceEvent> = {}): Promise<WorkspaceRecord> {
+    return this.#pyro.resetWorkspace({ workspaceId: this.workspaceId, snapshotName }, options);
+  }
+
+  /** Makes another that begins with its files, as they are now or were in a snapshot. */
+  clone(input: OfHandle<WorkspaceCloneInput> = {}, options: EventOptions<WorkspaceEvent> = {}): Promise<Workspace> {
+    return this.#pyro.cloneWorkspace({ ...input, workspaceId: this.workspaceId }, options);
   }
 
   /** Deletes it with everything in it, however it was made. */

@@ -134,6 +134,9 @@ test("profiles offer their tools", async () => {
       "shell_resize",
       "shell_signal",
       "shell_write",
+      "workspace_disk_export",
+      "workspace_disk_list",
+      "workspace_disk_read",
       "workspace_update",
     ].sort(),
   });

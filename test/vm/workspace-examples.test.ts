@@ -96,6 +96,28 @@ test("examples/service.ts serves, and says what it cannot", { timeout: 240_000 }
   await nothingLeft("service");
 });
 
+test("examples/snapshots.ts goes back, and two ways", { timeout: 240_000 }, async () => {
+  const program = startProgram(process.execPath, [join(ROOT, "examples", "snapshots.ts")]);
+  const { status, stdout, stderr } = await program.finished;
+  assert.equal(status, 0, `${stdout}${stderr}`);
+  assert.equal(
+    stdout.toString(),
+    [
+      "good is a named snapshot",
+      "after the accident: broken",
+      "after reset number 1: 100 lines",
+      "here: 150 lines, in the clone: 100 lines",
+      "it is stopped",
+      "started again: 150 lines",
+      "baseline (baseline)",
+      "good (named)",
+      "as it was created: broken",
+      "",
+    ].join("\n"),
+  );
+  await nothingLeft("snapshots");
+});
+
 test("examples/mcp-client.mjs does what an agent does", { timeout: 240_000 }, async () => {
   const program = startProgram(process.execPath, [join(ROOT, "examples", "mcp-client.mjs")], {
     env: { PYRO: PYRO_COMMAND },

@@ -52,12 +52,17 @@ func (t *Tree) List(given []byte, recursive bool, limit uint32, after []byte) (P
 		return Page{}, obstacle(err, name)
 	}
 	defer unix.Close(fd)
-	l := &lister{limit: int(limit), recursive: recursive, room: answerBytes}
+	return list(fd, name, name, recursive, int(limit), after)
+}
+
+// list tells of what is in an open directory: path is what its entries' paths begin with, name what it is called in refusals.
+func list(fd int, path, name string, recursive bool, limit int, after []byte) (Page, error) {
+	l := &lister{limit: limit, recursive: recursive, room: answerBytes}
 	var from []string
 	if len(after) > 0 {
 		from = strings.Split(string(after), "/")
 	}
-	if err := l.directory(fd, name, from, 0); err != nil && !errors.Is(err, errFull) {
+	if err := l.directory(fd, path, from, 0); err != nil && !errors.Is(err, errFull) {
 		return Page{}, obstacle(err, name)
 	}
 	return Page{l.found, l.more}, nil
@@ -155,12 +160,16 @@ func (l *lister) entry(fd int, path, name string, depth int) error {
 	return l.below(fd, full, name, nil, depth)
 }
 
-// below goes into a directory. One that has gone, is another file system or no directory any more has nothing to tell.
+// below goes into a directory. One that has gone, is another file system or no directory any more has nothing to tell; one
+// that is damaged must not look like an empty one.
 func (l *lister) below(fd int, full, name string, after []string, depth int) error {
 	if !l.recursive || depth >= deepest {
 		return nil
 	}
 	next, err := open(fd, name, unix.O_RDONLY|unix.O_DIRECTORY, unix.RESOLVE_NO_SYMLINKS)
+	if isDamage(err) {
+		return err
+	}
 	if err != nil {
 		return nil
 	}

@@ -58,6 +58,11 @@ func (t *Tree) Read(given []byte, window Window) (Part, error) {
 		return Part{}, obstacle(err, name)
 	}
 	defer unix.Close(fd)
+	return partOf(fd, name, window)
+}
+
+// partOf reads a part of what is open.
+func partOf(fd int, name string, window Window) (Part, error) {
 	var stat unix.Stat_t
 	if err := unix.Fstat(fd, &stat); err != nil {
 		return Part{}, obstacle(err, name)

@@ -4,6 +4,7 @@ package files
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -27,6 +28,7 @@ const (
 	BadPatch  Kind = "patch"
 	Reject    Kind = "reject"
 	Baseline  Kind = "baseline"
+	Damaged   Kind = "damaged"
 	Failed    Kind = "failed"
 )
 
@@ -76,14 +78,24 @@ func obstacle(err error, path string) error {
 	case errors.Is(err, unix.EISDIR), errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.EEXIST), errors.Is(err, unix.EPERM),
 		errors.Is(err, unix.EBUSY), errors.Is(err, unix.ETXTBSY):
 		return refuse(Conflict, path, "something is in the way of %s: %v", shown(path), err)
+	case isDamage(err):
+		return refuse(Damaged, path, "the disk is damaged at %s: %v", shown(path), err)
 	}
 	return refuse(Failed, path, "%s: %v", shown(path), err)
 }
 
-// shown is a path as a message has it. Names are bytes: what is no text is shown as its escape.
+// isDamage tells whether the kernel could not make sense of the disk, or not read it.
+func isDamage(err error) bool {
+	return errors.Is(err, unix.EUCLEAN) || errors.Is(err, unix.EBADMSG) || errors.Is(err, unix.EIO)
+}
+
+// shown is a path as a message has it: relative to the workspace, or absolute where it is one of a whole disk. Names are
+// bytes: what is no text is shown as its escape.
 func shown(path string) string {
 	full := "/" + workspace
-	if path != "" {
+	if strings.HasPrefix(path, "/") {
+		full = path
+	} else if path != "" {
 		full += "/" + path
 	}
 	quoted := fmt.Sprintf("%.300q", full)

@@ -44,12 +44,14 @@ type Server struct {
 	root      *rootfs.Root
 	transfers *transfer.Table
 	files     *files.Tree
-	down      bool
-
 	changes outgoing.Table[[]*guestv1.ChangesEvent]
 	exports outgoing.Table[[]byte]
 	// told are what a comparison and an export say at their ends, by id.
 	told sync.Map
+
+	// inspection stands in the place of root, transfers and files.
+	inspection *inspection
+	down       bool
 }
 
 var _ guestv1connect.GuestServiceHandler = (*Server)(nil)
@@ -141,10 +143,10 @@ func (s *Server) MountRoot(ctx context.Context, request *connect.Request[guestv1
 	}
 	defer release()
 	s.mu.Lock()
-	own, mounted := s.identity, s.root != nil
+	own, mounted, inspected := s.identity, s.root != nil, s.inspection != nil
 	s.mu.Unlock()
-	if own == nil {
-		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("Identify comes before MountRoot"))
+	if own == nil || inspected {
+		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("Identify comes before MountRoot, and no MountInspection"))
 	}
 	if mounted {
 		return connect.NewResponse(&guestv1.MountRootResponse{}), nil

@@ -16,7 +16,8 @@ import (
 // restore, where the code that makes them has to be translated under emulation.
 func Warm() error {
 	for _, file := range []protoreflect.FileDescriptor{
-		guestv1.File_pyro_guest_v1_guest_proto, guestv1.File_pyro_guest_v1_files_proto, guestv1.File_pyro_guest_v1_changes_proto,
+		guestv1.File_pyro_guest_v1_guest_proto, guestv1.File_pyro_guest_v1_files_proto,
+		guestv1.File_pyro_guest_v1_inspect_proto, guestv1.File_pyro_guest_v1_changes_proto,
 	} {
 		if err := warm(file.Messages()); err != nil {
 			return err

@@ -33,8 +33,15 @@ func mountBase(fstype string) error {
 // mountExt4 waits for the size: the kernel hears of it a moment after the restore, and a file system that is larger than
 // its device cannot be mounted.
 func mountExt4(device, place string) error {
+	return waitForSize(func() error {
+		return explain(mountDisk(device, place, "ext4", unix.MS_NOATIME, ext4Options), device, ext4MagicAt, ext4Magic)
+	})
+}
+
+// waitForSize mounts again as long as that may be for want of the size.
+func waitForSize(mount func() error) error {
 	for deadline := time.Now().Add(resizeDeadline); ; time.Sleep(5 * time.Millisecond) {
-		err := explain(mountDisk(device, place, "ext4", unix.MS_NOATIME, ext4Options), device, ext4MagicAt, ext4Magic)
+		err := mount()
 		if !errors.Is(err, unix.EINVAL) || time.Now().After(deadline) {
 			return err
 		}

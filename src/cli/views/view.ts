@@ -1,9 +1,11 @@
 // What a view is, and the one for each row: how an output reads for a person.
 import type { OperationName, OutputOf } from "../../operations/table.ts";
 import type { Context } from "../context.ts";
+import { diskExportView } from "./disk.ts";
 import { doctorView } from "./doctor.ts";
 import { envInspectView, envListView, envPruneView, envPullView } from "./environment.ts";
 import { fileChangedView, fileListView, fileReadView, patchView } from "./file.ts";
+import { workspaceCloneView, workspaceResetView, workspaceStartView, workspaceStopView } from "./lifecycle.ts";
 import { logsView } from "./logs.ts";
 import { diffView, exportView } from "./outgoing.ts";
 import {
@@ -26,6 +28,7 @@ import {
   shellSignalView,
   shellWriteView,
 } from "./shell.ts";
+import { snapshotCreateView, snapshotDeleteView, snapshotListView } from "./snapshot.ts";
 import {
   syncPushView,
   workspaceCreateView,
@@ -54,6 +57,10 @@ export const VIEWS: { readonly [N in OperationName]: View<N> } = {
   "workspace.status": workspaceStatusView,
   "workspace.update": workspaceUpdateView,
   "workspace.delete": workspaceDeleteView,
+  "workspace.stop": workspaceStopView,
+  "workspace.start": workspaceStartView,
+  "workspace.reset": workspaceResetView,
+  "workspace.clone": workspaceCloneView,
   "workspace.sync_push": syncPushView,
   "workspace.exec": execView,
   "workspace.logs": logsView,
@@ -64,6 +71,9 @@ export const VIEWS: { readonly [N in OperationName]: View<N> } = {
   "workspace.patch_apply": patchView,
   "workspace.diff": diffView,
   "workspace.export": exportView,
+  "workspace.disk_list": fileListView,
+  "workspace.disk_read": fileReadView,
+  "workspace.disk_export": diskExportView,
   "process.list": processListView,
   "process.write": processWriteView,
   "process.signal": processSignalView,
@@ -81,6 +91,9 @@ export const VIEWS: { readonly [N in OperationName]: View<N> } = {
   "shell.resize": shellResizeView,
   "shell.close": shellCloseView,
   "shell.attach": shellAttachView,
+  "snapshot.create": snapshotCreateView,
+  "snapshot.list": snapshotListView,
+  "snapshot.delete": snapshotDeleteView,
   "env.list": envListView,
   "env.pull": envPullView,
   "env.inspect": envInspectView,

@@ -70,6 +70,10 @@ export function workspaceStatusView(shown: Workspace): Shown {
   if (shown.shell_count > 0) {
     facts.push(["Shells", `${shown.running_shell_count} running, of ${shown.shell_count} opened`]);
   }
+  if (shown.snapshot_count > 0) facts.push(["Snapshots", String(shown.snapshot_count)]);
+  if (shown.last_reset_at !== null) {
+    facts.push(["Reset", `${counted(shown.reset_count, "time", "times")}, last ${ageOf(shown.last_reset_at)} ago`]);
+  }
   if (failure !== null) facts.push(["Failed at", `${failure.stage}: ${failure.message}`]);
   const tail = failure?.console_tail.trimEnd() ?? "";
   const shownTail = tail === "" ? "" : `${printableLines(tail).replace(/^/gm, "    | ")}\n`;
@@ -101,13 +105,16 @@ function named({ workspace_id, name, labels }: Workspace): Line[] {
 
 const STOPPED = {
   idle: "was idle; the next command in it starts it again",
-  stopped: "as it was asked to",
+  stopped: "as it was asked to; `pyro workspace start` starts it again",
   lost: "its microVM was lost; files are kept, and the next command in it starts it again",
 } as const;
 
 function stateOf({ state, stop_reason, failure }: Workspace): string {
   if (state === "stopped" && stop_reason !== null) return `stopped: ${STOPPED[stop_reason] ?? stop_reason}`;
-  if (state === "failed" && failure !== null) return "failed: it can only be deleted";
+  if (state === "failed" && failure !== null) {
+    const mends = failure.stage === "start" || failure.stage === "reset";
+    return mends ? "failed: a reset may mend it" : "failed: it can only be deleted";
+  }
   return state;
 }
 

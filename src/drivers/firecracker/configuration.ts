@@ -68,7 +68,7 @@ export function bootFiles(spec: MachineSpec, kernel: string, frozen: FrozenFiles
   ];
 }
 
-export function bootActions(spec: MachineSpec): Action[] {
+export function bootActions(spec: MachineSpec): [Action, ...Action[]] {
   return [
     put("/machine-config", {
       vcpu_count: spec.vcpuCount,

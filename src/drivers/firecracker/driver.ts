@@ -23,7 +23,7 @@ import {
 import { explainFailure } from "../failure.ts";
 import { checkMemory, dropMemory, importMemory, loadMemory } from "../memory.ts";
 import { checkTemplate, digestOfFile, filesOf, recordTemplate, type TemplateRecord } from "../template.ts";
-import { ApiError } from "./api.ts";
+import { type Action, ApiError } from "./api.ts";
 import {
   bootActions,
   bootFiles,
@@ -58,7 +58,14 @@ export interface FirecrackerOptions {
 
 export class FirecrackerDriver implements Driver {
   readonly name = "firecracker";
-  readonly features: Features = { acceleration: "kvm", pause: true, hotAttach: false, stopsWhenFull: false };
+  readonly features: Features = {
+    acceleration: "kvm",
+    pause: true,
+    hotAttach: false,
+    // Whether a drive is read-only is a part of the snapshot.
+    readOnlyDrives: false,
+    stopsWhenFull: false,
+  };
   readonly fence: string;
   readonly #options: FirecrackerOptions;
   /** In a jail it inherits no descriptors: memory goes by name. */
@@ -123,20 +130,19 @@ export class FirecrackerDriver implements Driver {
   }
 
   async restore(template: Template, spec: MachineSpec, vmId: string, options: RestoreOptions): Promise<Machine> {
-    const { launcher } = this.#options;
-    const record: TemplateRecord = await checkTemplate(template.directory, template.key);
     const files = filesOf(template.directory);
-    if (this.#jailed) await checkMemory(launcher, files.memory, record);
-    else await loadMemory(launcher, files.memory, record);
     const named = restoreFiles(files.state, this.#jailed ? files.memory : undefined, options.drives);
+    const checked = this.#check(template);
+    // What goes by name can be looked at beside the start: nothing of it is used before the load.
+    if (this.#jailed) checked.catch(() => {});
+    else await checked;
     const templateId = this.#jailed ? undefined : template.key;
     const machine = await this.#start(vmId, spec, named, templateId, options.ephemeral);
     try {
-      await this.#untilServing(machine, options.signal);
-      await this.#load(machine);
-      for (const role of ROLES) {
-        if (options.drives[role] !== undefined) await machine.api.ask(resizeAction(role));
-      }
+      await checked;
+      await this.#load(machine, options.signal);
+      const roles = ROLES.filter((role) => options.drives[role] !== undefined);
+      await Promise.all(roles.map((role) => machine.api.ask(resizeAction(role))));
       await machine.api.ask(stateAction("Resumed"));
       return machine;
     } catch (error) {
@@ -146,10 +152,19 @@ export class FirecrackerDriver implements Driver {
     }
   }
 
+  /** Throws TemplateDamaged. */
+  async #check(template: Template): Promise<void> {
+    const { launcher } = this.#options;
+    const record: TemplateRecord = await checkTemplate(template.directory, template.key);
+    const { memory } = filesOf(template.directory);
+    if (this.#jailed) await checkMemory(launcher, memory, record);
+    else await loadMemory(launcher, memory, record);
+  }
+
   /** Its bytes are those that were frozen; a VMM that does not take them says that they are of no use to it. */
-  async #load(machine: FirecrackerMachine): Promise<void> {
+  async #load(machine: FirecrackerMachine, signal?: AbortSignal): Promise<void> {
     try {
-      await machine.api.ask(loadAction(this.#jailed), LOAD_MS);
+      await this.#askFirst(machine, loadAction(this.#jailed), LOAD_MS, signal);
     } catch (error) {
       if (!(error instanceof ApiError) || !error.refused) throw error;
       throw new TemplateDamaged(`Firecracker does not take the template: ${error.message}`);
@@ -222,8 +237,9 @@ export class FirecrackerDriver implements Driver {
       throw new PyroError("MICROVM_START_FAILED", `The guest did not boot: ${why}.`);
     });
     const boot = async () => {
-      await this.#untilServing(machine, bounded);
-      await machine.api.all(bootActions(spec));
+      const [first, ...others] = bootActions(spec);
+      await this.#askFirst(machine, first, API_MS, bounded);
+      await machine.api.all(others);
       const control = await machine.openPort("control", bounded);
       try {
         await ready(control);
@@ -239,18 +255,23 @@ export class FirecrackerDriver implements Driver {
     }
   }
 
-  /** The API's socket appears some milliseconds after the start; a VMM that ends instead says why on its console. */
-  async #untilServing(machine: FirecrackerMachine, signal?: AbortSignal): Promise<void> {
+  /**
+   * Asks the first thing, once: the API's socket appears some milliseconds after the start. A VMM that ends instead says why
+   * on its console.
+   */
+  async #askFirst(machine: FirecrackerMachine, action: Action, ms: number, signal?: AbortSignal): Promise<void> {
     const deadline = Date.now() + API_MS;
     for (;;) {
       signal?.throwIfAborted();
       try {
-        await machine.api.ask({ method: "GET", path: "/" });
+        await machine.api.ask(action, ms);
         return;
       } catch (error) {
         if (machine.isOver) {
           throw new PyroError("MICROVM_START_FAILED", `Firecracker did not start: ${await machine.ended}.`);
         }
+        // It was heard.
+        if (error instanceof ApiError) throw error;
         if (Date.now() > deadline) {
           throw new PyroError("MICROVM_START_FAILED", "Firecracker's API does not answer.", { cause: error });
         }

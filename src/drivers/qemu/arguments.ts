@@ -102,13 +102,13 @@ export function fileNode(name: string, fdSet: number, readOnly: boolean): Record
 }
 
 /** The node a drive's device sits on; what is below it can be exchanged. */
-export function driveNode(role: Role, file: string): Record<string, unknown> {
+export function driveNode(role: Role, file: string, readOnly = READ_ONLY.includes(role)): Record<string, unknown> {
   return {
     driver: "raw",
     "node-name": role,
     file,
-    "read-only": READ_ONLY.includes(role),
-    ...(READ_ONLY.includes(role) ? {} : { discard: "unmap" }),
+    "read-only": readOnly,
+    ...(readOnly ? {} : { discard: "unmap" }),
   };
 }
 
@@ -134,7 +134,7 @@ function drives(given: Drives, files: HandedFile[]): string[] {
       args.push("-blockdev", JSON.stringify(fileNode(below, fdSet, file.readOnly)));
       files.push({ path: file.path, readOnly: file.readOnly });
     }
-    args.push("-blockdev", JSON.stringify(driveNode(role, below)));
+    args.push("-blockdev", JSON.stringify(driveNode(role, below, role === "base" || file?.readOnly)));
     // A full host disk stops the microVM until there is room, and the guest hears of nothing; any other failure is the
     // guest's I/O error.
     args.push("-device", `virtio-blk-pci,drive=${role},id=drive-${role},werror=enospc,rerror=report`);

@@ -53,7 +53,13 @@ export class QemuDriver implements Driver {
       process.getuid?.() === 0 ? "an unprivileged user for each microVM" : "no privileges beyond this user's";
     const confined = `bubblewrap, namespaces, ${user} and seccomp`;
     this.fence = options.confined ? confined : "nothing but QEMU itself (unconfined)";
-    this.features = { acceleration: options.kvm ? "kvm" : "tcg", pause: true, hotAttach: true, stopsWhenFull: true };
+    this.features = {
+      acceleration: options.kvm ? "kvm" : "tcg",
+      pause: true,
+      hotAttach: true,
+      readOnlyDrives: true,
+      stopsWhenFull: true,
+    };
   }
 
   fingerprint(): Promise<string> {
@@ -131,7 +137,9 @@ export class QemuDriver implements Driver {
         await untilMigrated(qmp);
         for (const role of ["writable", "aux"] as const) {
           const file = options.drives[role];
-          if (file !== undefined) await qmp.execute("block_resize", { "node-name": role, size: file.virtualBytes });
+          // One that is read-only cannot be resized: its guest looks at it anew.
+          if (file !== undefined && !file.readOnly)
+            await qmp.execute("block_resize", { "node-name": role, size: file.virtualBytes });
         }
         await qmp.execute("cont");
       } finally {

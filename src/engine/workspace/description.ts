@@ -1,7 +1,7 @@
 // From what is known of a workspace to what the rows tell of it.
-import { lstat } from "node:fs/promises";
 import { WORKSPACE_PATH } from "../../operations/fields.ts";
 import type { OutputOf } from "../../operations/table.ts";
+import { bytesHeld } from "../disk-copy.ts";
 import { layoutOf, type StoredWorkspace, WORKSPACE_SCHEMA_VERSION } from "./record.ts";
 
 type Description = OutputOf<"workspace.status">;
@@ -16,6 +16,9 @@ export interface Live {
   readonly runningServiceCount: number;
   readonly shellCount: number;
   readonly runningShellCount: number;
+  readonly snapshotCount: number;
+  /** Bytes that its snapshots take. */
+  readonly snapshotBytes: number;
 }
 
 export async function describeRecord(record: StoredWorkspace, directory: string, live: Live): Promise<Description> {
@@ -30,9 +33,10 @@ export async function describeRecord(record: StoredWorkspace, directory: string,
     vcpu_count: record.vcpu_count,
     mem_mib: record.mem_mib,
     disk_mib: record.disk_mib,
-    disk_used_bytes: await diskUsed(record, directory),
+    disk_used_bytes: (await diskUsed(record, directory)) + live.snapshotBytes,
     state: record.state,
-    stop_reason: record.stop_reason,
+    // While it still runs this is only what is to become of it.
+    stop_reason: record.state === "stopped" ? record.stop_reason : null,
     failure: record.failure,
     network_policy: "off",
     allow_hosts: [],
@@ -49,9 +53,9 @@ export async function describeRecord(record: StoredWorkspace, directory: string,
     running_shell_count: live.runningShellCount,
     service_count: live.serviceCount,
     running_service_count: live.runningServiceCount,
-    snapshot_count: 0,
-    reset_count: 0,
-    last_reset_at: null,
+    snapshot_count: live.snapshotCount,
+    reset_count: record.reset_count,
+    last_reset_at: record.last_reset_at,
   };
 }
 
@@ -78,6 +82,10 @@ export function unreadableRecord(workspaceId: string, message: string): StoredWo
     identity: null,
     baseline: "pristine",
     seed: { mode: "empty", seed_path: null, entry_count: 0, bytes_written: 0, skipped: [], skipped_count: 0 },
+    reset_count: 0,
+    last_reset_at: null,
+    last_reset_request: null,
+    resetting: null,
     created_at: never,
     last_activity_at: never,
     ttl_seconds: 0,
@@ -88,13 +96,6 @@ export function unreadableRecord(workspaceId: string, message: string): StoredWo
 async function diskUsed({ baseline }: StoredWorkspace, directory: string): Promise<number> {
   const layout = layoutOf(directory);
   const paths = baseline === "disk" ? [layout.disk, layout.baseline] : [layout.disk];
-  const sizes = await Promise.all(
-    paths.map((path) =>
-      lstat(path).then(
-        ({ blocks }) => blocks * 512,
-        () => 0,
-      ),
-    ),
-  );
+  const sizes = await Promise.all(paths.map(bytesHeld));
   return sizes.reduce((sum, bytes) => sum + bytes, 0);
 }

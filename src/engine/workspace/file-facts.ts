@@ -30,14 +30,14 @@ const STATUSES: { readonly [S in PatchStatus]?: Patched["status"] } = {
   [PatchStatus.TYPE_CHANGED]: "type_changed",
 };
 
-/** Errors: GUEST_UNRESPONSIVE for what makes no sense. */
-export function factsOf(file: File | undefined): Facts {
+/** Paths are told relative to `root`. Errors: GUEST_UNRESPONSIVE for what makes no sense. */
+export function factsOf(file: File | undefined, root: string = WORKSPACE_PATH): Facts {
   const type = file === undefined ? undefined : TYPES[file.type];
   if (file === undefined || type === undefined || file.linkTarget.length > MOST_NAME) throw nonsense();
-  const bytes = Buffer.concat([Buffer.from(WORKSPACE_PATH), Buffer.from("/"), checked(file.path)]);
+  const path = Buffer.concat([Buffer.from(root === "/" ? "/" : `${root}/`), checked(file.path)]);
   const ms = Number(file.modifiedSeconds) * 1000 + Math.floor(file.modifiedNanoseconds / 1e6);
   return {
-    ...named(file.path.length === 0 ? Buffer.from(WORKSPACE_PATH) : bytes),
+    ...named(file.path.length === 0 ? Buffer.from(root) : path),
     artifact_type: type,
     size_bytes: numberOf(file.size),
     mode: (file.mode & 0o7777).toString(8).padStart(4, "0"),

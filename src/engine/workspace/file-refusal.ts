@@ -24,6 +24,7 @@ const KINDS: ReadonlyMap<string, readonly [ErrorCode, string?]> = new Map([
   ["patch", ["PATCH_INVALID"]],
   ["reject", ["PATCH_REJECTED"]],
   ["baseline", ["BASELINE_MISSING"]],
+  ["damaged", ["DISK_DAMAGED"]],
 ]);
 
 /** What is no refusal of the guest stays as it is. */

@@ -41,7 +41,7 @@ export class Files {
     return {
       workspace_id: this.#host.workspaceId,
       path: listed.absolute,
-      entries: told.files.map(factsOf),
+      entries: told.files.map((file) => factsOf(file)),
       next_cursor: told.more && last !== undefined ? cursorOf(listed.bytes, last.path) : null,
     };
   }

@@ -5,6 +5,7 @@ import { orAborted } from "../../abort/or-aborted.ts";
 import { Turns } from "../../abort/turns.ts";
 import { PyroError } from "../../errors/error.ts";
 import type { Launcher } from "../../launcher/launcher.ts";
+import type { Inspections } from "../inspections.ts";
 import { checkDisk } from "../limits.ts";
 import type { Machines } from "../machines.ts";
 import type { MicroVm } from "../microvm.ts";
@@ -21,10 +22,11 @@ export interface WorkspaceContext {
   readonly preparation: Preparation;
   readonly machines: Machines;
   readonly launcher: Launcher;
+  readonly inspections: Inspections;
 }
 
 /** A start that failed is tried again by whoever comes next; every other failure stays. */
-const START_STAGE = "start";
+export const START_STAGE = "start";
 /** Most of a guest's console in a record, characters. */
 const CONSOLE_TAIL = 4000;
 /** How long a daemon that stops waits for what is being done to a workspace, ms. */
@@ -32,12 +34,14 @@ const RELEASE_MS = 6000;
 
 export class Life {
   readonly idleness: Idleness;
+  /** Called, in its turn, before its microVM is started: nobody else has its disk from then on, or it throws. */
+  takeDisk: () => Promise<void> = async () => {};
   readonly #context: WorkspaceContext;
   readonly #ledger: Ledger;
   /** Aborts when the workspace is deleted. */
   readonly #deleted: AbortSignal;
   readonly #onEnded: (why: string) => Promise<void>;
-  readonly #onIdle: () => void;
+  readonly #onStop: (reason: "workspace_idle" | "workspace_stopped") => void;
   readonly #turns = new Turns();
   readonly #listeners = new Set<Progress>();
   #vm: MicroVm | undefined;
@@ -47,21 +51,21 @@ export class Life {
   readonly #releasing = new AbortController();
 
   /**
-   * `onEnded` is called, and awaited, when its microVM is not there any more though nobody deletes it; `onIdle` before it
-   * is stopped as nobody uses it.
+   * `onEnded` is called, and awaited, when its microVM is not there any more though nobody deletes it; `onStop` before it
+   * is stopped, as nobody uses it or as somebody asked for that.
    */
   constructor(
     context: WorkspaceContext,
     ledger: Ledger,
     deleted: AbortSignal,
     onEnded: (why: string) => Promise<void>,
-    onIdle: () => void,
+    onStop: (reason: "workspace_idle" | "workspace_stopped") => void,
   ) {
     this.#context = context;
     this.#ledger = ledger;
     this.#deleted = deleted;
     this.#onEnded = onEnded;
-    this.#onIdle = onIdle;
+    this.#onStop = onStop;
     const { ttl_seconds, last_activity_at } = ledger.record;
     const stop = () => void this.#stopIdle().catch(() => {});
     this.idleness = new Idleness(ttl_seconds, new Date(last_activity_at), stop);
@@ -89,7 +93,7 @@ export class Life {
         const { record } = this.#ledger;
         if (record.state === "started" && this.#vm !== undefined) return this.#vm;
         checkStartable(record);
-        this.#starting ??= this.inTurn(() => this.#start()).finally(() => {
+        this.#starting ??= this.inTurn(() => this.#start({ asked: false })).finally(() => {
           this.#starting = undefined;
         });
         await orAborted(this.#starting, AbortSignal.any([signal, this.#deleted]));
@@ -97,6 +101,52 @@ export class Life {
     } finally {
       this.#listeners.delete(progress);
     }
+  }
+
+  /**
+   * Starts it when it is stopped, for whatever reason. It goes on starting when the signal aborts. Errors: those of running.
+   */
+  async start(signal: AbortSignal, progress: Progress): Promise<void> {
+    const leave = this.idleness.use();
+    const started = this.inTurn(() => this.startInTurn(progress)).finally(leave);
+    await orAborted(started, AbortSignal.any([signal, this.#deleted]));
+  }
+
+  /** In its turn: the same. */
+  async startInTurn(progress: Progress): Promise<void> {
+    this.#listeners.add(progress);
+    try {
+      await this.#start({ asked: true });
+    } finally {
+      this.#listeners.delete(progress);
+    }
+  }
+
+  /** Whether there is room for a start. Errors: HOST_DISK_FULL. */
+  async checkRoom(): Promise<void> {
+    await checkDisk(this.#context.paths);
+  }
+
+  /**
+   * Has it end, with all that was written on its disk: only `start` starts it again. One that is stopped stays so.
+   * Errors: HOST_DISK_FULL while it stands still for want of room, WORKSPACE_STATE, WORKSPACE_FAILED.
+   */
+  async stop(): Promise<void> {
+    await this.inTurn(async () => {
+      this.#checkThere();
+      const { record } = this.#ledger;
+      if (record.state === "stopped" && record.stop_reason === "stopped") return;
+      if (record.state === "failed") throw failedError(record);
+      const vm = this.#vm;
+      if (vm?.guest.isHeld) {
+        const message = `${record.workspace_id} stands still until the host has room for what it wrote; stopped now, that would be lost.`;
+        throw new PyroError("HOST_DISK_FULL", message);
+      }
+      // A daemon that ends before it is done leaves word of what was asked.
+      const over = vm === undefined ? ({ state: "stopped", machine_id: null } as const) : {};
+      await this.#ledger.save({ ...over, stop_reason: "stopped" }, { durable: true });
+      if (vm !== undefined) await this.#end(vm, "stopped");
+    });
   }
 
   /** In its turn: the first microVM, on a disk that is made for it. */
@@ -118,7 +168,12 @@ export class Life {
     }
   }
 
-  /** In its turn: it runs, is kept without a daemon from here on, and written down. On failure its microVM is gone. */
+  /**
+   * In its turn: it runs, is kept without a daemon from here on, and written down. On failure its microVM is gone.
+   *
+   * Every microVM of a workspace comes through here before anybody uses it, at creation, start, reset and cloning: what no
+   * disk holds and has to be there again is made again here.
+   */
   async settle(vm: MicroVm, { driver }: Prepared, change: Partial<StoredWorkspace>): Promise<void> {
     const vmId = vm.machine.vmId;
     try {
@@ -145,16 +200,22 @@ export class Life {
     this.#attach(vm);
   }
 
-  /** Takes up one that an earlier daemon started and kept. */
+  /** Takes up one that an earlier daemon started and kept, and goes on with stopping it if that one was about to. */
   takeUp(vm: MicroVm): void {
     this.#attach(vm);
+    if (this.#ledger.record.stop_reason === "stopped") void this.stop().catch(() => {});
   }
 
   /** In its turn: ends it at once. One that could not be ended is still there to be. */
   async kill(): Promise<void> {
     this.idleness.unwatch();
-    await this.#vm?.kill();
+    const vm = this.#vm;
+    // That it ends is nobody's loss.
     this.#vm = undefined;
+    await vm?.kill().catch((error: unknown) => {
+      this.#vm = vm;
+      throw error;
+    });
   }
 
   /**
@@ -171,14 +232,21 @@ export class Life {
     ).catch(() => this.#stopping?.release());
   }
 
-  /** In its turn. */
-  async #start(): Promise<void> {
+  #checkThere(): void {
+    this.#deleted.throwIfAborted();
+    this.#releasing.signal.throwIfAborted();
+  }
+
+  /** In its turn. `asked`: by somebody who wants it started, and not only used. */
+  async #start({ asked }: { readonly asked: boolean }): Promise<void> {
     const { record } = this.#ledger;
+    this.#checkThere();
     if (record.state === "started" && this.#vm !== undefined) return;
+    // It may have been stopped before it was this one's turn.
+    if (!asked || record.state === "failed") checkStartable(record);
     const { preparation, machines, paths } = this.#context;
     const { image, environment, identity } = record;
     const signal = AbortSignal.any([this.#deleted, this.#releasing.signal]);
-    signal.throwIfAborted();
     const progress: Progress = (event) => {
       for (const listener of this.#listeners) listener(event);
     };
@@ -187,6 +255,7 @@ export class Life {
     try {
       await checkDisk(paths);
       if (image === null || identity === null) throw failedError(record);
+      await this.takeDisk();
       progress({ stage: "start", message: "Starting the workspace", fraction: null });
       prepared = await preparation.prepareAgain(shapeOf(record), { ...image, environment }, progress, signal);
       const { disk, baseline } = layoutOf(this.#ledger.directory);
@@ -230,7 +299,8 @@ export class Life {
     // In its turn: nobody starts another before all know of this one's end.
     await this.inTurn(async () => {
       await vm.kill().catch(() => {});
-      if (this.#deleted.aborted) return;
+      // What stood in it ended with it; another that runs by now is none of its affair.
+      if (this.#deleted.aborted || this.#vm !== undefined) return;
       await this.#onEnded(`The microVM ended: ${why}.`);
       await this.#ledger.save({}, { durable: true });
     });
@@ -243,24 +313,33 @@ export class Life {
       if (this.#deleted.aborted || this.#releasing.signal.aborted) return;
       // One that stands still for want of room would lose what it could not write yet: it is looked at again later.
       if (vm.guest.isHeld) return this.idleness.use()();
-      // From here on whoever comes waits for its turn to start it again.
-      this.#vm = undefined;
-      this.idleness.unwatch();
-      const last_activity_at = this.idleness.lastActivity.toISOString();
-      // Before it is shut down: what ends with it did not end by itself.
-      this.#onIdle();
-      await this.#onEnded("The workspace was stopped.");
-      this.#stopping = vm;
-      try {
-        await vm.shutdown(this.#deleted);
-      } finally {
-        this.#stopping = undefined;
-      }
-      if (this.#deleted.aborted) return;
-      // So it is, whether or not the host has room to say so.
-      this.#ledger.note({ state: "stopped", stop_reason: "idle", machine_id: null, last_activity_at });
-      await this.#ledger.save({}, { durable: true });
+      await this.#end(vm, "idle");
     });
+  }
+
+  /** In its turn. */
+  async #end(vm: MicroVm, reason: "idle" | "stopped"): Promise<void> {
+    // From here on whoever comes waits for its turn.
+    this.#vm = undefined;
+    this.idleness.unwatch();
+    const last_activity_at = this.idleness.lastActivity.toISOString();
+    // Before it is shut down: what ends with it did not end by itself.
+    this.#onStop(`workspace_${reason}`);
+    await this.#onEnded("The workspace was stopped.");
+    this.#stopping = vm;
+    try {
+      await vm.shutdown(this.#deleted);
+    } catch (error) {
+      // Its disk is nobody else's to start from before it is gone.
+      this.#vm = vm;
+      throw error;
+    } finally {
+      this.#stopping = undefined;
+    }
+    if (this.#deleted.aborted) return;
+    // So it is, whether or not the host has room to say so.
+    this.#ledger.note({ state: "stopped", stop_reason: reason, machine_id: null, last_activity_at });
+    await this.#ledger.save({}, { durable: true });
   }
 
   /** A guest that cannot get ready, or a base that is gone, is a failed workspace; a host that is short of something is not. */
@@ -311,7 +390,7 @@ function checkStartable(record: StoredWorkspace): void {
     throw new PyroError("WORKSPACE_STATE", `The workspace ${workspace_id} is being created.`);
   }
   if (state === "stopped" && stop_reason === "stopped") {
-    throw new PyroError("WORKSPACE_STATE", `The workspace ${workspace_id} was stopped; it does not start by itself.`);
+    throw new PyroError("WORKSPACE_STATE", `The workspace ${workspace_id} was stopped, and does not start by itself.`);
   }
   if (state === "failed" && failure?.stage !== START_STAGE) throw failedError(record);
 }

@@ -43,6 +43,12 @@ export const storedWorkspace = z.object({
   /** What later comparisons start from: a disk with nothing on it, or baseline.ext4. */
   baseline: z.enum(["pristine", "disk"]),
   seed: shape.seed,
+  /** How often it was put back, and when last; what a caller named the call by. An older pyro wrote none of it. */
+  reset_count: z.int().min(0).default(0),
+  last_reset_at: z.string().nullable().default(null),
+  last_reset_request: z.string().nullable().default(null),
+  /** From here on a reset is finished by whoever comes; null while there is none: see reset.ts. */
+  resetting: z.object({ snapshot_name: z.string(), request_id: z.string().nullable() }).nullable().default(null),
   created_at: z.string(),
   last_activity_at: z.string(),
   ttl_seconds: z.int().min(0),
@@ -55,7 +61,11 @@ export const layoutOf = (directory: string) =>
   ({
     record: join(directory, "workspace.json"),
     disk: join(directory, "disk.ext4"),
+    /** The disk that a reset is about to put in the other's place. */
+    nextDisk: join(directory, "disk.next.ext4"),
     baseline: join(directory, "baseline.ext4"),
+    /** One directory per snapshot, by its name. */
+    snapshots: join(directory, "snapshots"),
     commands: join(directory, "commands"),
     services: join(directory, "services"),
     shells: join(directory, "shells"),
@@ -132,6 +142,13 @@ export async function makeWorkspaceDirectory(paths: Paths, workspaceId: string):
   await mkdir(directory, { mode: 0o700 });
   await mkdir(layoutOf(directory).commands, { mode: 0o700 });
   return directory;
+}
+
+/** Removes what a daemon that was killed left half made beside what there is. */
+export async function removeLeftovers(directory: string): Promise<void> {
+  const { nextDisk } = layoutOf(directory);
+  const halves = (await readdir(directory)).filter((name) => /^workspace\.json\..+\.tmp$/.test(name));
+  for (const path of [nextDisk, ...halves.map((name) => join(directory, name))]) await rm(path, { force: true });
 }
 
 /** Its record is synced with the directory it lies in; that directory's own name would still go with a crash of the host. */

@@ -1,10 +1,10 @@
 // Bringing files of a host into a workspace, and fixing what later comparisons start from.
 import { posix } from "node:path";
 import { PyroError } from "../../errors/error.ts";
-import { copySparse } from "../../host/sparse-copy.ts";
 import { WORKSPACE_PATH } from "../../operations/fields.ts";
 import type { UploadEnd } from "../../wire/protocol.ts";
 import type { MicroVm } from "../microvm.ts";
+import { copyFrozen } from "./frozen-copy.ts";
 import { sendTransfer } from "./transfer.ts";
 
 /** The content of a host path as its client sends it: a tar archive, and behind it what only the client knows. */
@@ -24,11 +24,6 @@ export interface Sent {
   readonly bytesWritten: number;
   readonly end: UploadEnd;
 }
-
-/** How long a frozen disk waits for its host before the guest thaws it, and how often it is told to go on waiting, ms. */
-const FROZEN_MS = 30_000;
-const RENEW_MS = 10_000;
-const CALL_MS = 60_000;
 
 /** Errors: PATH_OUTSIDE. */
 export function destinationOf(given: string): string {
@@ -57,42 +52,29 @@ export async function send(
   return { ...counts, end: upload.end() };
 }
 
-/**
- * Copies a workspace's disk as it stands, whole, with the list of what /workspace holds written on it. The guest's
- * writers wait meanwhile; a guest whose host is gone thaws by itself.
- */
+/** Copies a workspace's disk as it stands, whole, with the list of what /workspace holds written on it: see copyFrozen. */
 export async function fixBaseline(
   vm: MicroVm,
   diskPath: string,
   baselinePath: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const options = { timeoutMs: CALL_MS, signal };
-  const freeze = (writeManifest: boolean) =>
-    vm.guest.call(
-      (calls, call) => calls.freezeDisk({ deadlineMilliseconds: BigInt(FROZEN_MS), writeManifest }, call),
-      options,
-    );
-  await freeze(true);
-  let renewed: Promise<unknown> = Promise.resolve();
-  const renew = setInterval(() => {
-    renewed = freeze(false).catch(() => {});
-  }, RENEW_MS);
-  let wasFrozen = false;
-  try {
-    // Into the file that the microVM has on a drive.
-    await copySparse(diskPath, baselinePath, { signal, durable: true, existing: true });
-  } finally {
-    clearInterval(renew);
-    // One that came behind the thaw would freeze it again.
-    await renewed;
-    const thawed = vm.guest.call((calls, call) => calls.thawDisk({}, call), { timeoutMs: CALL_MS });
-    const told = thawed.catch(() => ({ wasFrozen: false }));
-    // Who gave up does not wait for a guest: it thaws by itself, if it is not ended before.
-    if (!signal.aborted) ({ wasFrozen } = await told);
-  }
-  signal.throwIfAborted();
-  if (!wasFrozen) {
-    throw new PyroError("GUEST_UNRESPONSIVE", "The guest did not keep its disk still while it was copied.");
-  }
+  // Into the file that the microVM has on a drive.
+  await copyFrozen(vm, diskPath, baselinePath, { writeManifest: true, existing: true, signal });
+}
+
+/** As a row says them. */
+export function limitsOf(input: { max_transfer_mib: number; max_entries: number }): Limits {
+  return { maxTransferMib: input.max_transfer_mib, maxEntries: input.max_entries };
+}
+
+/** As the rows tell of it. */
+export function factsOf({ entryCount, bytesWritten, end }: Sent) {
+  return {
+    mode: end.mode,
+    entry_count: entryCount,
+    bytes_written: bytesWritten,
+    skipped: end.skipped.map((item) => ({ ...item })),
+    skipped_count: end.skipped_count,
+  };
 }

@@ -1,4 +1,4 @@
-// One workspace: its record, its microVM, its commands, and what is done to it as a whole.
+// One workspace: its record, its microVM, what runs in it, and what is done to it as a whole.
 import { orAborted } from "../../abort/or-aborted.ts";
 import { adoptMachine } from "../../drivers/adopt.ts";
 import type { Machine } from "../../drivers/driver.ts";
@@ -6,48 +6,60 @@ import { PyroError } from "../../errors/error.ts";
 import type { WorkspaceState } from "../../operations/define.ts";
 import { WORKSPACE_PATH } from "../../operations/fields.ts";
 import type { OutputOf, ParsedInputOf } from "../../operations/table.ts";
-import type { DiskUser } from "../disk-watch.ts";
 import type { KnownVms } from "../known-vms.ts";
 import { checkDisk, checkSize } from "../limits.ts";
 import { MicroVm } from "../microvm.ts";
 import type { Progress } from "../templates.ts";
-import type { CommandHost, Entered } from "./command-host.ts";
-import { Commands } from "./commands.ts";
+import type { Entered } from "./command-host.ts";
+import type { Commands } from "./commands.ts";
+import { Contents, type ContentsHost, countsOf } from "./contents.ts";
 import { describeRecord, unreadableRecord } from "./description.ts";
 import { Files } from "./files.ts";
+import { thaw } from "./frozen-copy.ts";
 import { Ledger } from "./ledger.ts";
 import { failedError, Life, shapeOf, type WorkspaceContext } from "./life.ts";
+import { Lifecycle } from "./lifecycle.ts";
 import { Outgoing, type OutgoingHost } from "./outgoing.ts";
 import {
   type FoundWorkspace,
   layoutOf,
   makeWorkspaceDirectory,
+  removeLeftovers,
   removeWorkspaceDirectory,
   type StoredWorkspace,
   syncWorkspaceDirectory,
 } from "./record.ts";
-import { destinationOf, fixBaseline, type Sent, send, type Upload } from "./seeding.ts";
-import { type ServiceHost, Services } from "./services.ts";
-import { type ShellHost, Shells } from "./shells.ts";
+import { finishReset } from "./reset.ts";
+import { Room } from "./room.ts";
+import { destinationOf, factsOf, fixBaseline, limitsOf, send, type Upload } from "./seeding.ts";
+import type { Services } from "./services.ts";
+import type { Shells } from "./shells.ts";
+import { Snapshots } from "./snapshots.ts";
+import { StoppedDisk } from "./stopped-disk.ts";
 
 /** How long a daemon that stops waits for a deletion, ms. */
 const DELETE_MS = 6000;
 
-export class Workspace implements CommandHost, ServiceHost, OutgoingHost, DiskUser {
+export class Workspace implements ContentsHost, OutgoingHost {
   readonly workspaceId: string;
   readonly processKind = "proc";
   readonly commandsDirectory: string;
   readonly servicesDirectory: string;
+  readonly shellsDirectory: string;
   readonly files: Files = new Files(this);
   readonly outgoing: Outgoing = new Outgoing(this);
+  /** Its microVM, as whoever watches the host's disk knows it. */
+  readonly room: Room;
+  readonly disk: StoppedDisk;
   readonly #context: WorkspaceContext;
   readonly #ledger: Ledger;
   readonly #life: Life;
   readonly #deleting = new AbortController();
   /** Undefined for a record that this version cannot use. */
-  #commands: Commands | undefined;
-  #services: Services | undefined;
-  #shells: Shells | undefined;
+  #contents: Contents | undefined;
+  #snapshots: Snapshots | undefined;
+  /** What ran in it is gone, and nothing can be begun in it yet. */
+  #isEmptied = false;
   #deletion: Promise<void> | undefined;
   #releaseImage = () => {};
   /** MicroVMs that run for it, of a record that this version cannot use. */
@@ -59,11 +71,17 @@ export class Workspace implements CommandHost, ServiceHost, OutgoingHost, DiskUs
     this.workspaceId = record.workspace_id;
     this.commandsDirectory = layoutOf(directory).commands;
     this.servicesDirectory = layoutOf(directory).services;
-    const lose = async (why: string) => {
-      await Promise.all([this.#commands?.lose(why), this.#shells?.lose(why), this.#services?.lose(why)]);
-    };
-    const onIdle = () => this.#services?.noteWorkspaceStop("workspace_idle");
-    this.#life = new Life(context, this.#ledger, this.#deleting.signal, lose, onIdle);
+    this.shellsDirectory = layoutOf(directory).shells;
+    this.#life = new Life(
+      context,
+      this.#ledger,
+      this.#deleting.signal,
+      async (why) => await this.#contents?.lose(why),
+      (reason) => this.#contents?.services.noteWorkspaceStop(reason),
+    );
+    this.room = new Room(this.#life);
+    this.disk = new StoppedDisk(context, this.#ledger, this.#deleting.signal, (work) => this.#life.inTurn(work));
+    this.#life.takeDisk = () => this.disk.letGo();
   }
 
   /** A new one, on disk, in the state `creating`. */
@@ -71,12 +89,11 @@ export class Workspace implements CommandHost, ServiceHost, OutgoingHost, DiskUs
     const directory = await makeWorkspaceDirectory(context.paths, record.workspace_id);
     try {
       const workspace = new Workspace(context, record, directory);
+      // A clone's.
+      if (record.image !== null) workspace.#releaseImage = context.preparation.hold(record.image.digest);
       await workspace.#ledger.save({}, { durable: false });
-      workspace.#commands = await Commands.open(workspace);
-      await workspace.#commands.adopt(undefined);
-      workspace.#services = await Services.open(workspace);
-      workspace.#shells = await Shells.open(workspace.#shellHost);
-      await workspace.#shells.adopt(undefined);
+      workspace.#snapshots = await Snapshots.open(workspace.#ledger);
+      await workspace.#fill();
       return workspace;
     } catch (error) {
       // Its id would be taken by nobody.
@@ -131,6 +148,11 @@ export class Workspace implements CommandHost, ServiceHost, OutgoingHost, DiskUs
     return this.#ledger.record.labels;
   }
 
+  /** As it is known now. */
+  get record(): StoredWorkspace {
+    return this.#ledger.record;
+  }
+
   get createdAt(): string {
     return this.#ledger.record.created_at;
   }
@@ -153,16 +175,14 @@ export class Workspace implements CommandHost, ServiceHost, OutgoingHost, DiskUs
     return this.#ledger.record.baseline;
   }
 
-  /** Errors: WORKSPACE_FAILED for one whose record cannot be used. */
+  /** Errors: WORKSPACE_FAILED for one whose record cannot be used, WORKSPACE_STATE while it is reset. */
   get commands(): Commands {
-    if (this.#commands === undefined) throw failedError(this.#ledger.record);
-    return this.#commands;
+    return this.#inside.commands;
   }
 
-  /** Errors: WORKSPACE_FAILED for one whose record cannot be used. */
+  /** Errors: those of commands. */
   get services(): Services {
-    if (this.#services === undefined) throw failedError(this.#ledger.record);
-    return this.#services;
+    return this.#inside.services;
   }
 
   /** Somebody uses it until what is returned is called. */
@@ -170,10 +190,29 @@ export class Workspace implements CommandHost, ServiceHost, OutgoingHost, DiskUs
     return this.#life.idleness.use();
   }
 
-  /** Errors: WORKSPACE_FAILED for one whose record cannot be used. */
+  /** Errors: those of commands. */
   get shells(): Shells {
-    if (this.#shells === undefined) throw failedError(this.#ledger.record);
-    return this.#shells;
+    return this.#inside.shells;
+  }
+
+  /** Errors: WORKSPACE_FAILED for one whose record cannot be used. */
+  get lifecycle(): Lifecycle {
+    const snapshots = this.#snapshots;
+    if (snapshots === undefined) throw failedError(this.#ledger.record);
+    return new Lifecycle({
+      ledger: this.#ledger,
+      life: this.#life,
+      snapshots,
+      deleted: this.#deleting.signal,
+      empty: async (reason) => {
+        this.#isEmptied = true;
+        await this.#contents?.abandon(reason);
+      },
+      refill: async () => {
+        await this.#fill();
+        this.#isEmptied = false;
+      },
+    });
   }
 
   /**
@@ -253,7 +292,7 @@ export class Workspace implements CommandHost, ServiceHost, OutgoingHost, DiskUs
 
   /** `change` is asked in its turn: it sees what those before it have made of the record. */
   async update(change: () => Partial<Pick<StoredWorkspace, "name" | "labels" | "ttl_seconds">>): Promise<void> {
-    if (this.#commands === undefined) throw failedError(this.#ledger.record);
+    if (this.#contents === undefined) throw failedError(this.#ledger.record);
     await this.#life.inTurn(async () => {
       this.#deleting.signal.throwIfAborted();
       await this.#ledger.save(change(), { durable: true });
@@ -277,10 +316,11 @@ export class Workspace implements CommandHost, ServiceHost, OutgoingHost, DiskUs
 
   /** Lets go of it without ending anything: the next daemon takes it up. */
   async release(): Promise<void> {
-    if (this.#commands === undefined) return;
+    await this.disk.close(new PyroError("CANCELLED", "The daemon is stopping."));
+    if (this.#contents === undefined) return;
     // What is half gone would be there again.
     if (this.isDeleted) return await orAborted(this.delete(), AbortSignal.timeout(DELETE_MS)).catch(() => {});
-    await Promise.all([this.#commands.release(), this.#shells?.release(), this.#services?.release()]);
+    await this.#contents.release();
     await this.#life.release();
     const last_activity_at = this.#life.idleness.lastActivity.toISOString();
     // One that is being created is nobody's yet: the next daemon removes what there is of it.
@@ -290,69 +330,52 @@ export class Workspace implements CommandHost, ServiceHost, OutgoingHost, DiskUs
   /** What the rows tell of it. */
   async describe(): Promise<OutputOf<"workspace.status">> {
     const { record, directory } = this.#ledger;
-    const commands = this.#commands;
     return await describeRecord(record, directory, {
       lastActivity: this.#life.idleness.lastActivity,
       expiresAt: this.#life.idleness.expiresAt,
-      commandCount: commands?.count ?? 0,
-      lastCommand: commands?.last ?? null,
-      serviceCount: this.#services?.count ?? 0,
-      runningServiceCount: this.#services?.running ?? 0,
-      shellCount: this.#shells?.count ?? 0,
-      runningShellCount: this.#shells?.running ?? 0,
+      ...countsOf(this.#contents),
+      snapshotCount: this.#snapshots?.count ?? 0,
+      snapshotBytes: this.#snapshots?.bytes ?? 0,
     });
-  }
-
-  async outOfRoom(freeMib: number): Promise<boolean> {
-    return (await this.vm?.machine.outOfRoom(freeMib)) ?? false;
-  }
-
-  get roomToGoOnMib(): number {
-    return this.vm?.machine.roomToGoOnMib ?? 0;
-  }
-
-  /** What runs in it waits; who asks for something new is told. */
-  noRoom(error: PyroError): void {
-    this.vm?.guest.hold(error);
-  }
-
-  async roomAgain(): Promise<void> {
-    await this.vm?.goOn();
-    // What waited is about to be used again.
-    this.#life.idleness.use()();
   }
 
   async #delete(): Promise<void> {
     const gone = new PyroError("WORKSPACE_NOT_FOUND", `The workspace ${this.workspaceId} was deleted.`);
     this.#deleting.abort(gone);
-    await Promise.all([this.#commands?.abandon(gone), this.#shells?.abandon(gone), this.#services?.abandon(gone)]);
+    await this.#contents?.abandon(gone);
     await this.#life.inTurn(async () => {
       await this.#life.kill();
-      for (const vmId of this.#strangers) {
-        await this.#context.launcher.call((calls, options) => calls.killVm({ vmId }, options));
-      }
+      await this.disk.close(gone);
+      for (const vmId of this.#strangers) await this.#killStranger(vmId);
       await removeWorkspaceDirectory(this.#context.paths, this.workspaceId);
       this.#releaseImage();
     });
   }
 
+  async #killStranger(vmId: string): Promise<void> {
+    await this.#context.launcher.call((calls, options) => calls.killVm({ vmId }, options));
+  }
+
   async #takeUp(known: KnownVms): Promise<void> {
-    const { state, machine_id: machineId } = this.#ledger.record;
+    const { state, machine_id: machineId, stop_reason, resetting } = this.#ledger.record;
     if (state === "creating") {
       const message = "The daemon ended while the workspace was being created.";
       const failure = { stage: "create", message, console_tail: "" };
       await this.#become({ state: "failed", failure });
     }
-    const commands = await Commands.open(this);
-    const shells = await Shells.open(this.#shellHost);
-    this.#commands = commands;
-    this.#shells = shells;
-    const services = await Services.open(this);
-    this.#services = services;
-    const machine = state === "started" && machineId !== null ? await this.#machineOf(machineId, known) : undefined;
+    if (resetting !== null) {
+      for (const [vmId, vm] of known) if (vm.labels.workspace === this.workspaceId) await this.#killStranger(vmId);
+      await this.#ledger.save(await finishReset(this.#ledger), { durable: true });
+    }
+    await removeLeftovers(this.#ledger.directory);
+    const snapshots = await Snapshots.open(this.#ledger);
+    this.#snapshots = snapshots;
+    const running = state === "started" && resetting === null;
+    const machine = running && machineId !== null ? await this.#machineOf(machineId, known) : undefined;
     if (machine === undefined) {
-      if (state === "started") await this.#become({ state: "stopped", stop_reason: "lost", machine_id: null });
-      await Promise.all([commands.adopt(undefined), shells.adopt(undefined), services.adopt(undefined)]);
+      const why = stop_reason === "stopped" ? stop_reason : "lost";
+      if (running) await this.#become({ state: "stopped", stop_reason: why, machine_id: null });
+      await this.#fill();
       return;
     }
     known.delete(machine.vmId);
@@ -362,19 +385,23 @@ export class Workspace implements CommandHost, ServiceHost, OutgoingHost, DiskUs
       vm.guest.hold(new PyroError("HOST_DISK_FULL", "The host had no room for what the guest wrote."));
     }
     this.#life.takeUp(vm);
-    await Promise.all([commands.adopt(machine.vmId), shells.adopt(machine.vmId), services.adopt(machine.vmId)]);
-    // What it does not come to now is done when the next daemon takes the microVM up.
-    for (const kept of [commands, shells, services]) kept.sweep(vm.guest, this.#deleting.signal).catch(() => {});
+    const contents = await this.#fill(machine.vmId);
+    if (snapshots.foundTorn) void thaw(vm).catch(() => {});
+    void contents.sweep(vm.guest, this.#deleting.signal);
   }
 
-  get #shellHost(): ShellHost {
-    return {
-      workspaceId: this.workspaceId,
-      processKind: "sh",
-      commandsDirectory: layoutOf(this.#ledger.directory).shells,
-      enter: (signal, progress) => this.enter(signal, progress),
-      use: () => this.#life.idleness.use(),
-    };
+  /** Takes up what is on disk of what ran in it; what it stood in is `machineId`, if that still runs. */
+  async #fill(machineId?: string): Promise<Contents> {
+    const contents = await Contents.open(this);
+    this.#contents = contents;
+    await contents.adopt(machineId);
+    return contents;
+  }
+
+  get #inside(): Contents {
+    if (this.#contents === undefined) throw failedError(this.#ledger.record);
+    if (!this.#isEmptied) return this.#contents;
+    throw new PyroError("WORKSPACE_STATE", `The workspace ${this.workspaceId} is being reset.`);
   }
 
   /** That it is so does not wait for the host to have room for it: the next daemon finds the same. */
@@ -387,21 +414,7 @@ export class Workspace implements CommandHost, ServiceHost, OutgoingHost, DiskUs
   async #machineOf(machineId: string, known: KnownVms): Promise<Machine | undefined> {
     const vm = known.get(machineId);
     // It was labelled before it was written down.
-    if (vm?.running !== true || vm.labels.workspace !== this.workspaceId) return undefined;
-    return await adoptMachine(this.#context.launcher, machineId);
+    const isOwn = vm?.running === true && vm.labels.workspace === this.workspaceId;
+    return isOwn ? await adoptMachine(this.#context.launcher, machineId) : undefined;
   }
-}
-
-function limitsOf(input: { max_transfer_mib: number; max_entries: number }) {
-  return { maxTransferMib: input.max_transfer_mib, maxEntries: input.max_entries };
-}
-
-function factsOf({ entryCount, bytesWritten, end }: Sent) {
-  return {
-    mode: end.mode,
-    entry_count: entryCount,
-    bytes_written: bytesWritten,
-    skipped: end.skipped.map((item) => ({ ...item })),
-    skipped_count: end.skipped_count,
-  };
 }

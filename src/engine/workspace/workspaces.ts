@@ -7,7 +7,8 @@ import { newWorkspaceId, WORKSPACE_ID_PATTERN } from "../../wire/ids.ts";
 import type { KnownVms } from "../known-vms.ts";
 import type { Progress } from "../templates.ts";
 import type { WorkspaceContext } from "./life.ts";
-import { findWorkspaces, type StoredWorkspace, WORKSPACE_SCHEMA_VERSION } from "./record.ts";
+import { cloneRecord } from "./lifecycle.ts";
+import { findWorkspaces, type StoredWorkspace, syncWorkspaceDirectory, WORKSPACE_SCHEMA_VERSION } from "./record.ts";
 import type { Upload } from "./seeding.ts";
 import { Workspace } from "./workspace.ts";
 
@@ -25,6 +26,14 @@ export interface CreateRequest {
   readonly progress: Progress;
   /** Called when environment and template are there. */
   readonly prepared: () => void;
+  readonly signal: AbortSignal;
+}
+
+export interface CloneRequest {
+  /** As in CreateRequest. */
+  readonly workspaceId: string | undefined;
+  readonly input: ParsedInputOf<"workspace.clone">;
+  readonly progress: Progress;
   readonly signal: AbortSignal;
 }
 
@@ -65,10 +74,40 @@ export class Workspaces {
   async create(request: CreateRequest): Promise<Workspace> {
     const { input, signal } = request;
     const workspaceId = request.workspaceId ?? newWorkspaceId();
+    checkLabels(input.labels ?? {});
+    return await this.#create(workspaceId, input.name, signal, () => {
+      const { upload, progress, prepared } = request;
+      return this.#make(recordOf(workspaceId, input), signal, (workspace, until) =>
+        workspace.create(input, upload, { progress, prepared, signal: until }),
+      );
+    });
+  }
+
+  /**
+   * Makes one that begins as another is, or was in a snapshot; on failure nothing of it is left. The same id again gives the
+   * same workspace. Errors: WORKSPACE_NAME_TAKEN, those of Lifecycle.copyFrom; the signal's reason.
+   */
+  async clone(request: CloneRequest): Promise<Workspace> {
+    const { input, progress, signal } = request;
+    const workspaceId = request.workspaceId ?? newWorkspaceId();
+    const source = this.get(input.workspace_id);
+    return await this.#create(workspaceId, input.name, signal, () =>
+      this.#make(cloneRecord(source.record, workspaceId, input.name ?? null), signal, async (workspace, until) => {
+        await syncWorkspaceDirectory(this.#context.paths);
+        await workspace.lifecycle.copyFrom(source.lifecycle, input.snapshot_name, progress, until);
+      }),
+    );
+  }
+
+  async #create(
+    workspaceId: string,
+    name: string | undefined,
+    signal: AbortSignal,
+    make: () => Promise<Workspace>,
+  ): Promise<Workspace> {
     if (!WORKSPACE_ID_PATTERN.test(workspaceId)) {
       throw new PyroError("INVALID_INPUT", `${workspaceId} cannot be the id of a workspace.`);
     }
-    checkLabels(input.labels ?? {});
     // The connection of a first call may have broken a moment ago, and others may come back with it.
     for (let other = this.#creating.get(workspaceId); other !== undefined; other = this.#creating.get(workspaceId)) {
       await orAborted(
@@ -84,7 +123,7 @@ export class Workspaces {
     const create = async () => {
       await present?.delete();
       this.#all.delete(workspaceId);
-      return await this.#withName(input.name, () => this.#make(workspaceId, request));
+      return await this.#withName(name, make);
     };
     const done = create().finally(() => this.#creating.delete(workspaceId));
     this.#creating.set(workspaceId, done);
@@ -95,7 +134,8 @@ export class Workspaces {
   get(idOrName: string): Workspace {
     const found = this.#all.get(idOrName) ?? this.#named(idOrName);
     if (found !== undefined && !found.isDeleted) return found;
-    const names = [...this.#all.values()].flatMap(({ workspaceId, name }) => [workspaceId, ...(name ? [name] : [])]);
+    const living = [...this.#all.values()].filter(({ isDeleted }) => !isDeleted);
+    const names = living.flatMap(({ workspaceId, name }) => [workspaceId, ...(name ? [name] : [])]);
     const near = nearest(idOrName, names);
     const guess = near.length > 0 ? ` Did you mean ${near.join(" or ")}?` : "";
     throw new PyroError("WORKSPACE_NOT_FOUND", `There is no workspace ${idOrName}.${guess}`);
@@ -162,13 +202,16 @@ export class Workspaces {
     await Promise.all([...this.#all.values()].map((workspace) => workspace.release()));
   }
 
-  async #make(workspaceId: string, request: CreateRequest): Promise<Workspace> {
-    const { input, upload, progress, prepared } = request;
-    const signal = AbortSignal.any([request.signal, this.#stopping.signal]);
-    const workspace = await Workspace.make(this.#context, recordOf(workspaceId, input));
+  async #make(
+    record: StoredWorkspace,
+    signal: AbortSignal,
+    fill: (workspace: Workspace, until: AbortSignal) => Promise<void>,
+  ): Promise<Workspace> {
+    const { workspace_id: workspaceId } = record;
+    const workspace = await Workspace.make(this.#context, record);
     this.#all.set(workspaceId, workspace);
     try {
-      await workspace.create(input, upload, { progress, prepared, signal });
+      await fill(workspace, AbortSignal.any([signal, this.#stopping.signal]));
       return workspace;
     } catch (error) {
       await workspace.delete().catch(() => {});
@@ -264,6 +307,10 @@ function recordOf(workspaceId: string, input: ParsedInputOf<"workspace.create">)
       skipped: [],
       skipped_count: 0,
     },
+    reset_count: 0,
+    last_reset_at: null,
+    last_reset_request: null,
+    resetting: null,
     created_at: now,
     last_activity_at: now,
     ttl_seconds: input.ttl_seconds,

@@ -26,7 +26,13 @@ function way(of: Way, failure?: PyroError): Candidate & { readonly boots: () => 
   let boots = 0;
   const driver: Driver = {
     name: of.name,
-    features: { acceleration: of.acceleration, pause: true, hotAttach: false, stopsWhenFull: false },
+    features: {
+      acceleration: of.acceleration,
+      pause: true,
+      hotAttach: false,
+      readOnlyDrives: false,
+      stopsWhenFull: false,
+    },
     fence: "nothing",
     fingerprint: async () => `${of.name} ${of.acceleration}`,
     prepare: async (key, _spec, directory) => {
