@@ -277,12 +277,6 @@ export const CODES = {
     hint: "Name another file with --output, or remove that one; nothing is overwritten.",
     mcpHint: "Name another `output_path`; nothing is overwritten.",
   },
-  OUTPUT_UNWRITABLE: {
-    exit: 1,
-    retryable: false,
-    hint: "Name an output in a directory that you may write to; nothing was left there.",
-    mcpHint: "Name another `output_path`; nothing was left there.",
-  },
   HOST_PATH_FORBIDDEN: {
     exit: 1,
     retryable: false,

@@ -268,7 +268,7 @@ test("a part of it by its path, to a file that is not there yet, and what is ref
   assert.deepEqual([plain.status, plain.stdout.toString()], [0, ""]);
   await applied(await readFile(file));
   await all.refused(diff("--output", file), "OUTPUT_EXISTS");
-  await all.refused(diff("--output", join(ground.path, "no", "where")), "OUTPUT_UNWRITABLE");
+  await all.refused(diff("--output", join(ground.path, "no", "where")), "HOST_IO_FAILED");
   await assert.rejects(
     pyro.diffWorkspace({ workspaceId: workspace.id, outputPath: file }),
     (thrown) => thrown instanceof PyroError && thrown.code === "OUTPUT_EXISTS",

@@ -118,8 +118,8 @@ test("a file, a link, and what is refused, with nothing left", async () => {
   assert.equal(await refused("t/fifo", place("none")), "FILE_WRONG_KIND");
   assert.equal(await refused("t", place("none"), "--max-entries", "3"), "LIMIT_EXCEEDED");
   assert.equal(await refused("t", place("none"), "--max-transfer-mib", "1"), "LIMIT_EXCEEDED");
-  assert.equal(await refused("t", join(place("no"), "where")), "OUTPUT_UNWRITABLE");
-  assert.equal(await refused("t", join(place("file"), "below")), "OUTPUT_UNWRITABLE");
+  assert.equal(await refused("t", join(place("no"), "where")), "HOST_IO_FAILED");
+  assert.equal(await refused("t", join(place("file"), "below")), "HOST_IO_FAILED");
   const outside = await client.callTool({
     name: "workspace_export",
     arguments: { workspace_id: workspace.id, path: "t", output_path: place("mcp") },

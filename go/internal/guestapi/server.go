@@ -44,8 +44,8 @@ type Server struct {
 	root      *rootfs.Root
 	transfers *transfer.Table
 	files     *files.Tree
-	changes outgoing.Table[[]*guestv1.ChangesEvent]
-	exports outgoing.Table[[]byte]
+	changes   outgoing.Table[[]*guestv1.ChangesEvent]
+	exports   outgoing.Table[[]byte]
 	// told are what a comparison and an export say at their ends, by id.
 	told sync.Map
 

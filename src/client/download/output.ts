@@ -26,7 +26,7 @@ export class HostOutput {
 
   /**
    * `path` is absolute. With `makeParents` directories above it are made where they are missing.
-   * Errors: OUTPUT_EXISTS, OUTPUT_UNWRITABLE.
+   * Errors: OUTPUT_EXISTS, HOST_IO_FAILED.
    */
   static async open(path: string, makeParents = false): Promise<HostOutput> {
     await checkFree(path);
@@ -41,7 +41,7 @@ export class HostOutput {
     return new HostOutput(path, made);
   }
 
-  /** What was made is at the name from here on. Errors: OUTPUT_EXISTS, OUTPUT_UNWRITABLE. */
+  /** What was made is at the name from here on. Errors: OUTPUT_EXISTS, HOST_IO_FAILED. */
   async commit(): Promise<void> {
     try {
       if (!(await lstat(this.temporary)).isDirectory() && (await linked(this.temporary, this.path))) {
@@ -96,7 +96,11 @@ function exists(path: string): PyroError {
 }
 
 function unwritable(path: string, why: string, cause?: unknown): PyroError {
-  return new PyroError("OUTPUT_UNWRITABLE", `${path} cannot be written: ${why}.`, { cause, details: { path } });
+  return new PyroError("HOST_IO_FAILED", `${path} cannot be written: ${why}.`, {
+    hint: "Name an output in a directory that is there and may be written to; nothing was left there.",
+    cause,
+    details: { path },
+  });
 }
 
 /** What the system says of writing, as an error of pyro; anything else as it is. */

@@ -24,7 +24,7 @@ export interface TakeOutOptions {
   readonly keep?: DiffLimits | undefined;
 }
 
-/** Errors: those of the row and of openStream; OUTPUT_EXISTS, OUTPUT_UNWRITABLE, HOST_DISK_FULL; what `allow` throws. */
+/** Errors: those of the row and of openStream; OUTPUT_EXISTS, HOST_IO_FAILED, HOST_DISK_FULL; what `allow` throws. */
 export async function takeOut<N extends OutgoingName>(
   where: Where,
   name: N,

@@ -8,9 +8,7 @@ import { pathOf } from "./file-input.ts";
 import type { StoredWorkspace } from "./record.ts";
 
 /** What it needs of the workspace. */
-export interface OutgoingHost extends Pick<CommandHost, "workspaceId" | "enter"> {
-  readonly baseline: StoredWorkspace["baseline"];
-}
+type OutgoingHost = Pick<CommandHost, "workspaceId" | "enter">;
 
 /** Where a call's answer goes, and how it ends. */
 export interface Calling {
@@ -20,9 +18,12 @@ export interface Calling {
 
 export class Outgoing {
   readonly #host: OutgoingHost;
+  readonly #baseline: () => StoredWorkspace["baseline"];
 
-  constructor(host: OutgoingHost) {
+  /** `baseline` says what it is compared with. */
+  constructor(host: OutgoingHost, baseline: () => StoredWorkspace["baseline"]) {
     this.#host = host;
+    this.#baseline = baseline;
   }
 
   /** Errors: PATH_OUTSIDE, those of entering the workspace and of compareChanges, what the sink throws. */
@@ -35,7 +36,7 @@ export class Outgoing {
     const limits = { maxBytes: input.max_transfer_mib * 2 ** 20 };
     const { guest, leave } = await this.#host.enter(signal, progress);
     try {
-      const request = { baseline: { disk: this.#host.baseline === "disk" }, paths, stat: input.stat };
+      const request = { baseline: { disk: this.#baseline() === "disk" }, paths, stat: input.stat };
       const summary = await compareChanges(guest, request, limits, sink, signal);
       return {
         workspace_id: this.#host.workspaceId,

@@ -19,7 +19,7 @@ import { thaw } from "./frozen-copy.ts";
 import { Ledger } from "./ledger.ts";
 import { failedError, Life, shapeOf, type WorkspaceContext } from "./life.ts";
 import { Lifecycle } from "./lifecycle.ts";
-import { Outgoing, type OutgoingHost } from "./outgoing.ts";
+import { Outgoing } from "./outgoing.ts";
 import {
   type FoundWorkspace,
   layoutOf,
@@ -40,14 +40,14 @@ import { StoppedDisk } from "./stopped-disk.ts";
 /** How long a daemon that stops waits for a deletion, ms. */
 const DELETE_MS = 6000;
 
-export class Workspace implements ContentsHost, OutgoingHost {
+export class Workspace implements ContentsHost {
   readonly workspaceId: string;
   readonly processKind = "proc";
   readonly commandsDirectory: string;
   readonly servicesDirectory: string;
   readonly shellsDirectory: string;
   readonly files: Files = new Files(this);
-  readonly outgoing: Outgoing = new Outgoing(this);
+  readonly outgoing: Outgoing = new Outgoing(this, () => this.#ledger.record.baseline);
   /** Its microVM, as whoever watches the host's disk knows it. */
   readonly room: Room;
   readonly disk: StoppedDisk;
@@ -169,10 +169,6 @@ export class Workspace implements ContentsHost, OutgoingHost {
   /** Its microVM, while one runs. */
   get vm(): MicroVm | undefined {
     return this.#life.vm;
-  }
-
-  get baseline(): StoredWorkspace["baseline"] {
-    return this.#ledger.record.baseline;
   }
 
   /** Errors: WORKSPACE_FAILED for one whose record cannot be used, WORKSPACE_STATE while it is reset. */

@@ -50,9 +50,9 @@ test("what is there, or comes meanwhile, is left alone", async () => {
 
 test("directories above it are made where that is wanted, and taken back with it", async () => {
   await using here = await scratch();
-  await assert.rejects(HostOutput.open(join(here.path, "a", "b", "c")), code("OUTPUT_UNWRITABLE"));
+  await assert.rejects(HostOutput.open(join(here.path, "a", "b", "c")), code("HOST_IO_FAILED"));
   await writeFile(join(here.path, "plain"), "");
-  await assert.rejects(HostOutput.open(join(here.path, "plain", "c"), true), code("OUTPUT_UNWRITABLE"));
+  await assert.rejects(HostOutput.open(join(here.path, "plain", "c"), true), code("HOST_IO_FAILED"));
   const output = await HostOutput.open(join(here.path, "a", "b", "c"), true);
   await writeFile(output.temporary, "x");
   await output.discard();
@@ -80,9 +80,9 @@ test("what the system says becomes an error with a code", () => {
   for (const [name, wanted] of [
     ["ENOSPC", "HOST_DISK_FULL"],
     ["EDQUOT", "HOST_DISK_FULL"],
-    ["EACCES", "OUTPUT_UNWRITABLE"],
-    ["EROFS", "OUTPUT_UNWRITABLE"],
-    ["ENAMETOOLONG", "OUTPUT_UNWRITABLE"],
+    ["EACCES", "HOST_IO_FAILED"],
+    ["EROFS", "HOST_IO_FAILED"],
+    ["ENAMETOOLONG", "HOST_IO_FAILED"],
   ] as const) {
     assert.ok(code(wanted)(outputError("/x", system(name))), name);
   }
