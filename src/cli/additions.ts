@@ -85,6 +85,12 @@ const ADDITIONS: { readonly [N in OperationName]?: Addition } = {
     content: { from: "patch_file", into: "patch" },
     note: "All of it is applied, or nothing. Lines of context must be those of the files, and may have moved.",
   },
+  "workspace.diff": {
+    note: "The patch goes to stdout as `git apply` takes it, what it does not make is told on stderr. What was pushed since the creation counts as a change; git's own directories are left out unless --path names one, and are in no patch.",
+  },
+  "workspace.export": {
+    note: "All of it arrives, or nothing does. Modes, times and links are kept; files are yours, and none keeps setuid, setgid or sticky.",
+  },
   "workspace.disk_read": {
     flags: [
       {

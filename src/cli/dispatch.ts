@@ -17,6 +17,7 @@ import { withContent } from "./host-content.ts";
 import { interruptible } from "./interrupts.ts";
 import { showLogs } from "./logs.ts";
 import { showNetworkLog } from "./network-log.ts";
+import { exportFiles, showDiff } from "./outgoing.ts";
 import { STDERR, STDOUT, writeAll, writeJson } from "./output.ts";
 import { writeProcess } from "./process-write.ts";
 import { Progress, type ProgressEvent } from "./progress.ts";
@@ -54,6 +55,10 @@ export async function dispatch(asked: Asked, context: Context): Promise<number> 
       case "workspace.file_read":
       case "workspace.disk_read":
         return await readFile(name, input as InputOf<typeof name>, asked.beside, context);
+      case "workspace.diff":
+        return await showDiff(input as InputOf<typeof name>, context);
+      case "workspace.export":
+        return await exportFiles(input as InputOf<typeof name>, context);
       case "process.write":
         return await writeProcess(input as InputOf<typeof name>, context);
       case "shell.write":

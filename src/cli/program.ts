@@ -61,7 +61,20 @@ const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
 const ORDER: Readonly<Record<string, readonly string[]>> = {
   pyro: ["run", "workspace", "mcp", "env", "doctor", "daemon", "completion"],
   workspace: [
-    ...["create", "exec", "shell", "sync", "logs", "process", "service", "snapshot", "reset", "clone"],
+    ...[
+      "create",
+      "exec",
+      "shell",
+      "sync",
+      "diff",
+      "export",
+      "logs",
+      "process",
+      "service",
+      "snapshot",
+      "reset",
+      "clone",
+    ],
     ...["list", "status", "update", "stop", "start", "delete"],
   ],
 };

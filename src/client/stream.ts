@@ -217,6 +217,8 @@ class OperationStream<N extends OperationName> implements Stream<N> {
     // A command never runs twice, and a workspace is not made twice: the id makes a second request a continuation.
     const connections = this.#breaks + 1;
     if (this.#resumable) return connections < CONNECTIONS.resumed && Date.now() - this.#lastProgress < CLAIM_MS;
+    // What was brought out so far would be brought out twice.
+    if (FACTS[this.#operation].download !== null && this.#known) return false;
     const repeatable = FACTS[this.#operation].effect.idempotent || this.id !== undefined;
     return repeatable && connections < CONNECTIONS.repeated;
   }

@@ -17,6 +17,7 @@ import {
 } from "./lifecycle.ts";
 import { serveLogs } from "./logs.ts";
 import { serveNetworkLog } from "./network.ts";
+import { serveDiff, serveExport } from "./outgoing.ts";
 import { listProcesses, readProcess, serveWait, signalProcess, writeProcess } from "./processes.ts";
 import { teller } from "./progress.ts";
 import { serveRun } from "./run.ts";
@@ -32,6 +33,8 @@ type Streaming =
   | "workspace.sync_push"
   | "workspace.exec"
   | "workspace.logs"
+  | "workspace.diff"
+  | "workspace.export"
   | "workspace.stop"
   | "workspace.start"
   | "workspace.reset"
@@ -115,6 +118,8 @@ export const STREAMING: { readonly [N in Streaming]: StreamHandler<N> } = {
   "workspace.sync_push": servePush,
   "workspace.exec": serveExec,
   "workspace.logs": serveLogs,
+  "workspace.diff": serveDiff,
+  "workspace.export": serveExport,
   "workspace.stop": serveWorkspaceStop,
   "workspace.start": serveWorkspaceStart,
   "workspace.reset": serveReset,

@@ -26,11 +26,15 @@ export interface DriveFile {
   readonly virtualBytes: number;
 }
 
-/** The three drives every microVM has from its first day; one that is not given is an empty placeholder. */
+/**
+ * The drives every microVM has from its first day; one that is not given is an empty placeholder. `base` and `baseline` are
+ * read-only in the VMM itself: whatever the guest does, their files stay as they are.
+ */
 export interface Drives {
   readonly base?: DriveFile;
   readonly writable?: DriveFile;
   readonly aux?: DriveFile;
+  readonly baseline?: DriveFile;
 }
 
 export type PortName = "control" | "net";

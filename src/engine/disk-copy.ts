@@ -19,14 +19,14 @@ export async function bytesHeld(path: string): Promise<number> {
 }
 
 /**
- * Copies a disk to a path where nothing is; nothing is there after a failure. `settleDisk` is to follow. Errors:
+ * Copies a disk to a path where nothing is, or with `existing` into the file there; nothing is there after a failure. `settleDisk` is to follow. Errors:
  * HOST_DISK_FULL, before anything is written where it would leave too little; HOST_IO_FAILED; the signal's reason.
  */
-export async function copyDisk(from: string, to: string, signal: AbortSignal): Promise<void> {
+export async function copyDisk(from: string, to: string, signal: AbortSignal, existing = false): Promise<void> {
   const [held, free] = await Promise.all([bytesHeld(from), freeDiskMib(dirname(to))]);
   const needed = Math.ceil(held / MIB) + LEFT_FREE_MIB;
-  if (free >= needed) return await copySparse(from, to, { signal });
-  await copySparse(from, to, { signal, onlyShared: true }).catch((error: unknown) => {
+  if (free >= needed) return await copySparse(from, to, { signal, existing });
+  await copySparse(from, to, { signal, existing, onlyShared: true }).catch((error: unknown) => {
     if (signal.aborted || PyroError.from(error).code === "HOST_TOOL_MISSING") throw error;
     const short = `${free} MiB are free below ${dirname(to)}; a copy of the disk needs ${needed} MiB.`;
     throw new PyroError("HOST_DISK_FULL", short, { cause: error });

@@ -6,6 +6,7 @@ import { type DriveFile, type Drives, TemplateDamaged } from "../drivers/driver.
 import { beginDisk } from "../environments/disk.ts";
 import { PyroError } from "../errors/error.ts";
 import { hostCpus } from "../host/resources.ts";
+import { baselineDrive, makeBaseline } from "./baseline.ts";
 import { Gate } from "./gate.ts";
 import { type Identity, MicroVm, type MicroVmOptions } from "./microvm.ts";
 import type { Prepared } from "./preparation.ts";
@@ -16,6 +17,8 @@ export interface FreshOptions {
   readonly machineId: string;
   /** Where its writable disk is made; nothing may be there. Removed again on failure. */
   readonly diskPath: string;
+  /** Where the file for a baseline is, or is made; removed again with the disk. Without it there is none. */
+  readonly baselinePath?: string;
   readonly signal: AbortSignal;
 }
 
@@ -41,12 +44,16 @@ export class FreshStarts {
   /** On failure nothing of it is left. Errors: those of MicroVm.start and formatDisk; the signal's reason. */
   async start(prepared: Prepared, options: FreshOptions, progress: Progress): Promise<MicroVm> {
     return await this.#gate.pass(async () => {
-      const { formatted } = await beginDisk(options.diskPath, prepared.shape.diskMib, options.signal);
+      const { diskPath, baselinePath } = options;
+      const { diskMib } = prepared.shape;
+      const { formatted } = await beginDisk(diskPath, diskMib, options.signal);
       try {
+        if (baselinePath !== undefined) await makeBaseline(baselinePath, diskMib);
         return await restore(prepared, { ...options, formatted }, progress);
       } catch (error) {
         await formatted.catch(() => {});
-        await rm(options.diskPath, { force: true });
+        await rm(diskPath, { force: true });
+        if (baselinePath !== undefined) await rm(baselinePath, { force: true });
         throw error;
       }
     }, options.signal);
@@ -76,6 +83,7 @@ async function restore(
   const drives: Drives = {
     base: baseOf(prepared),
     writable: { path: diskPath, readOnly: false, virtualBytes: shape.diskMib * 2 ** 20 },
+    ...(await baselineDrive(options.baselinePath, shape.diskMib)),
   };
   const start = {
     drives,

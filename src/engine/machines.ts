@@ -46,8 +46,9 @@ export class Machines {
   }
 
   /** One that lies ready. One that turns out not to answer is no reason to fail: nothing ran yet. */
-  async #fromPool(prepared: Prepared, { diskPath, signal }: FreshOptions): Promise<MicroVm | undefined> {
-    const vm = await this.#pool.take(prepared, diskPath);
+  async #fromPool(prepared: Prepared, options: FreshOptions): Promise<MicroVm | undefined> {
+    const { diskPath, baselinePath, signal } = options;
+    const vm = await this.#pool.take(prepared, options);
     if (vm === undefined) return undefined;
     try {
       await vm.check(signal);
@@ -55,6 +56,7 @@ export class Machines {
     } catch (error) {
       await vm.kill();
       await rm(diskPath, { force: true });
+      if (baselinePath !== undefined) await rm(baselinePath, { force: true });
       if (signal.aborted) throw error;
       return undefined;
     }

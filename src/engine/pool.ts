@@ -5,7 +5,7 @@ import { randomBytes } from "node:crypto";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { hostMemory } from "../host/resources.ts";
-import type { FreshStarts } from "./fresh.ts";
+import type { FreshOptions, FreshStarts } from "./fresh.ts";
 import { MEMORY_RESERVE_MIB } from "./limits.ts";
 import type { MicroVm } from "./microvm.ts";
 import type { Prepared } from "./preparation.ts";
@@ -19,6 +19,12 @@ const PRESSURE_CHECK_MS = 5_000;
 const PRESSURE_MARGIN_MIB = 256;
 /** After this many failures in a row filling rests until the next start says that starts work. */
 const FAILURES = 3;
+
+/** What lies in the directory of one. */
+const filesOf = (directory: string) => ({
+  diskPath: join(directory, "disk.ext4"),
+  baselinePath: join(directory, "baseline.ext4"),
+});
 
 interface Idle {
   readonly key: string;
@@ -79,15 +85,20 @@ export class Pool {
   }
 
   /**
-   * A microVM that is ready for this, its disk moved to `diskPath`; undefined when there is none. It is the caller's,
-   * under the launcher's name and the identity it was filled with. Never rejects.
+   * A microVM that is ready for this, its files moved to where they are wanted; undefined when there is none. It is the
+   * caller's, under the launcher's name and the identity it was filled with. Never rejects.
    */
-  async take(prepared: Prepared, diskPath: string): Promise<MicroVm | undefined> {
+  async take(
+    prepared: Prepared,
+    { diskPath, baselinePath }: Pick<FreshOptions, "diskPath" | "baselinePath">,
+  ): Promise<MicroVm | undefined> {
     for (;;) {
       const idle = this.#next(prepared.key) ?? (await this.#claim(prepared.key));
       if (idle === undefined) return undefined;
       try {
-        await rename(join(idle.directory, "disk.ext4"), diskPath);
+        const files = filesOf(idle.directory);
+        await rename(files.diskPath, diskPath);
+        if (baselinePath !== undefined) await rename(files.baselinePath, baselinePath);
         await rm(idle.directory, { recursive: true, force: true });
         return idle.vm;
       } catch {
@@ -205,7 +216,8 @@ export class Pool {
     const directory = join(this.#directory, machineId);
     try {
       await mkdir(directory, { mode: 0o700 });
-      const options = { machineId, diskPath: join(directory, "disk.ext4"), signal };
+      // Whoever takes it may have a seed.
+      const options = { machineId, ...filesOf(directory), signal };
       const vm = await this.#starts.start(prepared, options, () => {});
       const idle = { key: prepared.key, vm, directory };
       filling.mounted.resolve(idle);

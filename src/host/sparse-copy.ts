@@ -9,6 +9,8 @@ export interface SparseCopyOptions {
   readonly signal?: AbortSignal;
   /** Synced, with its directory, before it is there: survives a crash of the host. */
   readonly durable?: boolean;
+  /** The file `to` is there, and is filled: it stays after a failure, with who knows what in it. */
+  readonly existing?: boolean;
   /** Longest time it may take, ms. */
   readonly deadlineMs?: number;
   /** Where the file system cannot share blocks, fail and copy none. */
@@ -19,14 +21,14 @@ export interface SparseCopyOptions {
 const DEADLINE_MS = 900_000;
 
 /**
- * Copies the file `from` to `to` (mode 0600), which must not exist and is gone again after a failure.
+ * Copies the file `from` to `to` (mode 0600), which must not exist and is gone again after a failure, unless told otherwise.
  * Errors: HOST_DISK_FULL, HOST_IO_FAILED, HOST_TOOL_MISSING; the signal's reason.
  */
 export async function copySparse(from: string, to: string, options: SparseCopyOptions = {}): Promise<void> {
-  const { signal, durable = false, deadlineMs = DEADLINE_MS, onlyShared = false } = options;
+  const { signal, durable = false, existing = false, deadlineMs = DEADLINE_MS, onlyShared = false } = options;
   signal?.throwIfAborted();
   try {
-    await (await open(to, "wx", 0o600)).close();
+    if (!existing) await (await open(to, "wx", 0o600)).close();
   } catch (error) {
     throw failed(from, to, error);
   }
@@ -37,7 +39,7 @@ export async function copySparse(from: string, to: string, options: SparseCopyOp
       await syncPath(dirname(to));
     }
   } catch (error) {
-    await rm(to, { force: true });
+    if (!existing) await rm(to, { force: true });
     throw failed(from, to, error);
   }
 }

@@ -6,6 +6,7 @@ import type {
   ToolAnnotations,
 } from "@modelcontextprotocol/server";
 import type * as z from "zod";
+import type { OutgoingName } from "../client/download/take-out.ts";
 import { withUserDefaults } from "../client/settings.ts";
 import type { Where } from "../client/where.ts";
 import { PyroError } from "../errors/error.ts";
@@ -18,6 +19,7 @@ import { ask } from "./ask.ts";
 import { type CommandName, runCommand } from "./command.ts";
 import { exportDisk } from "./disk-export.ts";
 import { withinPolicy } from "./network.ts";
+import { bringOut } from "./outgoing.ts";
 import { Request } from "./request.ts";
 import { errorResult } from "./result.ts";
 import { toolInput, toolOutput, unchecked } from "./schema.ts";
@@ -93,6 +95,9 @@ async function carryOut(
   }
   if (row.upload) {
     return await transfer(transfers, row.name as TransferName, input as InputOf<TransferName>, request);
+  }
+  if (row.name === "workspace.diff" || row.name === "workspace.export") {
+    return await bringOut(transfers, row.name as OutgoingName, input as InputOf<OutgoingName>, request);
   }
   if (row.download) return await exportDisk(transfers, input as InputOf<"workspace.disk_export">, request);
   try {

@@ -86,8 +86,8 @@ export interface Operation<
    */
   readonly upload?: string;
   /**
-   * The input key that names a file of the host to be made. The daemon sends its content and the client writes it; the
-   * daemon gets the path as a label and opens nothing.
+   * The input key that names what is made on the host, where nothing may be. The daemon sends its content and the client
+   * writes it; the daemon gets the path as a label and opens nothing.
    */
   readonly download?: string;
   /** Set when it answers at once but for a workspace that is stopped, whose microVM is started first. */

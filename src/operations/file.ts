@@ -27,7 +27,7 @@ const path = z
   .min(1)
   .max(4096)
   .describe("Path in the workspace: relative to /workspace, or absolute below it");
-const artifactType = z
+export const artifactType = z
   .enum(["file", "directory", "symlink", "other"])
   .describe("other is a fifo, a socket or a device");
 

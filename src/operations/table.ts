@@ -7,6 +7,7 @@ import { fileEdit, fileList, fileRead, fileWrite, patchApply } from "./file.ts";
 import { doctor } from "./host.ts";
 import { workspaceClone, workspaceReset, workspaceStart, workspaceStop } from "./lifecycle.ts";
 import { networkLog, networkSet } from "./network.ts";
+import { workspaceDiff, workspaceExport } from "./outgoing.ts";
 import { processList, processRead, processSignal, processWait, processWrite, run } from "./process.ts";
 import { serviceList, serviceLogs, serviceStart, serviceStatus, serviceStop } from "./service.ts";
 import {
@@ -50,6 +51,8 @@ export const OPERATIONS = {
   "workspace.file_write": fileWrite,
   "workspace.file_edit": fileEdit,
   "workspace.patch_apply": patchApply,
+  "workspace.diff": workspaceDiff,
+  "workspace.export": workspaceExport,
   "workspace.disk_list": diskList,
   "workspace.disk_read": diskRead,
   "workspace.disk_export": diskExport,

@@ -1,6 +1,7 @@
 // The calls of one client: in the table's keys and checked before anything is started, answers in the caller's, and all of
 // them ended when the client is closed.
 import { call } from "../client/call.ts";
+import { type OutgoingName, takeOut } from "../client/download/take-out.ts";
 import { download } from "../client/download.ts";
 import { withSecretFiles } from "../client/secrets.ts";
 import { withUserDefaults } from "../client/settings.ts";
@@ -49,6 +50,24 @@ export class Calls {
     const answer = this.open(name, input, { onEvent, signal: this.signal(options) }).then(({ result }) => result);
     this.track(answer);
     return toCamel(OPERATIONS[name].output, await answer) as t.SdkOutput<N>;
+  }
+
+  /** A call that brings something out of a workspace, to a file of this host or into its answer. */
+  async takeOut<N extends OutgoingName>(
+    name: N,
+    input: unknown,
+    { onEvent, ...options }: Told<N>,
+  ): Promise<t.SdkOutput<N>> {
+    const { events, output }: Operation = OPERATIONS[name];
+    const told = (event: EventOf<OutgoingName>) =>
+      onEvent?.((events ? toCamel(events, event) : event) as t.SdkEvent<N>);
+    const answer = takeOut(this.where, name, this.checked(name, input), {
+      cwd: process.cwd(),
+      signal: this.signal(options),
+      onEvent: told,
+    });
+    this.track(answer);
+    return toCamel(output, await answer) as t.SdkOutput<N>;
   }
 
   /** A call that makes a file of this host. */

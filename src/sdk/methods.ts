@@ -133,6 +133,19 @@ export class Methods {
     return this.#calls.download("workspace.disk_export", input, options);
   }
 
+  /**
+   * What was changed in a workspace since it was created, with a patch that `git apply` takes: in the result as far as 64 MiB,
+   * or with `outputPath` in a new file of this host. `onEvent` is told each change as it comes.
+   */
+  diffWorkspace(input: t.DiffInput, options: t.EventOptions<t.DiffEvent> = {}): Promise<t.DiffResult> {
+    return this.#calls.takeOut("workspace.diff", input, options);
+  }
+
+  /** Copies a file or a directory of a workspace to a new name of this host: all of it, or nothing. */
+  exportWorkspace(input: t.ExportInput, options: t.EventOptions<t.WorkspaceEvent> = {}): Promise<t.ExportResult> {
+    return this.#calls.takeOut("workspace.export", input, options);
+  }
+
   /** Lists the processes of a workspace that run, or all of them. */
   listProcesses(input: t.ProcessListInput, options: t.CallOptions = {}): t.Listing<t.ProcessList, t.ProcessFacts> {
     const page = (cursor?: string) => this.#calls.call("process.list", { ...input, cursor }, options);

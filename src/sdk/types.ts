@@ -70,6 +70,12 @@ export type FileWriteInput = SdkInput<"workspace.file_write">;
 export type FileWriteResult = SdkOutput<"workspace.file_write">;
 export type FileEditInput = SdkInput<"workspace.file_edit">;
 export type FileEditResult = SdkOutput<"workspace.file_edit">;
+export type DiffInput = SdkInput<"workspace.diff">;
+export type DiffResult = SdkOutput<"workspace.diff">;
+export type DiffEntry = DiffResult["entries"][number];
+export type DiffEvent = SdkEvent<"workspace.diff">;
+export type ExportInput = SdkInput<"workspace.export">;
+export type ExportResult = SdkOutput<"workspace.export">;
 export type PatchApplyInput = SdkInput<"workspace.patch_apply">;
 export type PatchApplyResult = SdkOutput<"workspace.patch_apply">;
 

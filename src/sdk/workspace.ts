@@ -8,10 +8,15 @@ import { shellsOf, type WorkspaceShells } from "./shell.ts";
 import { snapshotCalls, type WorkspaceSnapshots } from "./snapshots.ts";
 import type {
   CallOptions,
+  DiffEvent,
+  DiffInput,
+  DiffResult,
   EventOptions,
   ExecInput,
   ExecOptions,
   ExecResult,
+  ExportInput,
+  ExportResult,
   FollowedLogsInput,
   Listing,
   LogEntry,
@@ -132,6 +137,21 @@ export class Workspace implements AsyncDisposable {
   ): Promise<SyncPushResult> {
     const input = typeof source === "string" ? { sourcePath: source } : source;
     return this.#pyro.syncPushWorkspace({ ...input, workspaceId: this.workspaceId }, options);
+  }
+
+  /** What was changed in it since it was created, with a patch that `git apply` takes. */
+  diff(input: OfHandle<DiffInput> = {}, options: EventOptions<DiffEvent> = {}): Promise<DiffResult> {
+    return this.#pyro.diffWorkspace({ ...input, workspaceId: this.workspaceId }, options);
+  }
+
+  /** Copies a file or a directory of it to a new name of this host: all of it, or nothing. */
+  export(
+    path: string,
+    outputPath: string,
+    input: Omit<OfHandle<ExportInput>, "path" | "outputPath"> = {},
+    options: EventOptions<WorkspaceEvent> = {},
+  ): Promise<ExportResult> {
+    return this.#pyro.exportWorkspace({ ...input, workspaceId: this.workspaceId, path, outputPath }, options);
   }
 
   status(options: CallOptions = {}): Promise<WorkspaceRecord> {

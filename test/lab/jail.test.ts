@@ -13,6 +13,7 @@ const JAIL = [
   "api.sock",
   "aux",
   "base",
+  "baseline",
   "dev",
   "firecracker",
   "firecracker.pid",

@@ -48,7 +48,7 @@ export async function checkDescriptors(pid: number): Promise<void> {
       ]);
       // F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE
       assert.equal(Number(stdout) & 0xf, 0xf, "the template's memory is not sealed");
-    } else if (/\.squashfs$|\/state$/.test(target)) {
+    } else if (/\.squashfs$|\/state$|\/baseline\.ext4$/.test(target)) {
       assert.equal(writable, false, target);
       files.push(target);
     } else if (/disk\.ext4$/.test(target)) {

@@ -34,6 +34,9 @@ func infoOf(path string, stat *unix.Stat_t) Info {
 	}
 }
 
+// TypeOf is the type that a mode of stat's says.
+func TypeOf(mode uint32) Type { return typeOf(mode) }
+
 func typeOf(mode uint32) Type {
 	switch mode & unix.S_IFMT {
 	case unix.S_IFREG:

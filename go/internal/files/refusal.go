@@ -27,6 +27,7 @@ const (
 	Ambiguous Kind = "ambiguous"
 	BadPatch  Kind = "patch"
 	Reject    Kind = "reject"
+	Baseline  Kind = "baseline"
 	Damaged   Kind = "damaged"
 	Failed    Kind = "failed"
 )

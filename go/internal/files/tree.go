@@ -66,6 +66,9 @@ func relative(given []byte) (string, error) {
 	return clean, nil
 }
 
+// Relative is a request's path as one relative to the workspace, "" for the workspace itself. Errors: *Refusal.
+func Relative(given []byte) (string, error) { return relative(given) }
+
 // below returns what of an absolute path is below the workspace.
 func below(name string) (string, bool) {
 	rest, ok := strings.CutPrefix(name, "/"+workspace)

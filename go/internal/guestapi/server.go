@@ -18,6 +18,7 @@ import (
 	"pyro.dev/pyro/go/internal/boot"
 	"pyro.dev/pyro/go/internal/files"
 	"pyro.dev/pyro/go/internal/identity"
+	"pyro.dev/pyro/go/internal/outgoing"
 	"pyro.dev/pyro/go/internal/process"
 	"pyro.dev/pyro/go/internal/rootfs"
 	"pyro.dev/pyro/go/internal/transfer"
@@ -45,6 +46,11 @@ type Server struct {
 	root      *rootfs.Root
 	transfers *transfer.Table
 	files     *files.Tree
+	changes   outgoing.Table[[]*guestv1.ChangesEvent]
+	exports   outgoing.Table[[]byte]
+	// told are what a comparison and an export say at their ends, by id.
+	told sync.Map
+
 	// inspection stands in the place of root, transfers and files.
 	inspection *inspection
 	down       bool
@@ -194,6 +200,10 @@ func (s *Server) Shutdown(ctx context.Context, _ *connect.Request[guestv1.Shutdo
 			}
 		}
 		s.table.EndAll(processGrace)
+		closing, done := context.WithTimeout(context.WithoutCancel(ctx), outgoingGrace)
+		s.changes.Close(closing)
+		s.exports.Close(closing)
+		done()
 		if transfers != nil {
 			closing, done := context.WithTimeout(context.WithoutCancel(ctx), transferGrace)
 			transfers.Close(closing)
@@ -215,6 +225,8 @@ const (
 	processGrace = 2 * time.Second
 	// transferGrace is how long one that is being put in its place has for it.
 	transferGrace = 20 * time.Second
+	// outgoingGrace is how long what is being read has to notice that nobody wants it.
+	outgoingGrace = 5 * time.Second
 	// answerGrace is how long the answer to Shutdown has to leave the microVM.
 	answerGrace = 100 * time.Millisecond
 )

@@ -17,7 +17,7 @@ import (
 func Warm() error {
 	for _, file := range []protoreflect.FileDescriptor{
 		guestv1.File_pyro_guest_v1_guest_proto, guestv1.File_pyro_guest_v1_files_proto,
-		guestv1.File_pyro_guest_v1_inspect_proto,
+		guestv1.File_pyro_guest_v1_inspect_proto, guestv1.File_pyro_guest_v1_changes_proto,
 	} {
 		if err := warm(file.Messages()); err != nil {
 			return err

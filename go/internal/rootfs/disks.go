@@ -1,4 +1,4 @@
-// This file owns the two disks: telling a disk from a placeholder, and mounting it.
+// This file owns the disks: telling a disk from a placeholder, and mounting it.
 package rootfs
 
 import (
@@ -50,6 +50,14 @@ func waitForSize(mount func() error) error {
 
 // mountDisk drops what the kernel remembers of the device from before it was attached, and mounts it.
 func mountDisk(device, place, fstype string, flags uintptr, options string) error {
+	if err := forget(device); err != nil {
+		return err
+	}
+	return unix.Mount(device, place, fstype, flags, options)
+}
+
+// forget drops what the kernel remembers of a device.
+func forget(device string) error {
 	file, err := unix.Open(device, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
@@ -59,7 +67,7 @@ func mountDisk(device, place, fstype string, flags uintptr, options string) erro
 	if errno != 0 {
 		return fmt.Errorf("BLKFLSBUF: %w", errno)
 	}
-	return unix.Mount(device, place, fstype, flags, options)
+	return nil
 }
 
 // explain tells a placeholder from a file system that the kernel did not want for another reason. Only then it looks: a

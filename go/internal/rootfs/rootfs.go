@@ -50,6 +50,8 @@ var ErrBaseType = errors.New("base_type: only squashfs is known")
 type Root struct {
 	// writable is the top of the writable disk, which has no path in the new root.
 	writable *os.File
+	// base is the top of the base, baseline the device of the baseline's disk: neither can be reached by a path.
+	base, baseline *os.File
 	// moved are the kernel's file systems that have left their place.
 	moved []string
 	// freezer holds the writable disk still.
@@ -97,6 +99,7 @@ func Mount(baseType string, lay func(lower, upper string) error) (*Root, error) 
 	steps := []step{
 		{"base disk " + baseDevice, func() error { return mountBase(baseType) }},
 		{"writable disk " + writableDevice, root.mountWritable},
+		{"baseline", root.keepBaseline},
 		{"upper directory", makeUpper},
 		{"first files", func() error { return lay(basePlace, writablePlace+"/"+Upper) }},
 		{"overlay", mountOverlay},
@@ -140,8 +143,10 @@ func (r *Root) move(target string) error {
 
 // undo takes the mounts down again, so that Mount can start afresh.
 func (r *Root) undo() {
-	if r.writable != nil {
-		_ = r.writable.Close()
+	for _, file := range []*os.File{r.writable, r.base, r.baseline} {
+		if file != nil {
+			_ = file.Close()
+		}
 	}
 	for _, target := range r.moved {
 		_ = unix.Mount(rootPlace+target, kernelPlace+target, "", unix.MS_MOVE, "")

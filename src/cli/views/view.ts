@@ -8,6 +8,7 @@ import { fileChangedView, fileListView, fileReadView, patchView } from "./file.t
 import { workspaceCloneView, workspaceResetView, workspaceStartView, workspaceStopView } from "./lifecycle.ts";
 import { logsView } from "./logs.ts";
 import { networkLogView, networkSetView } from "./network.ts";
+import { diffView, exportView } from "./outgoing.ts";
 import {
   execView,
   processListView,
@@ -69,6 +70,8 @@ export const VIEWS: { readonly [N in OperationName]: View<N> } = {
   "workspace.file_write": fileChangedView,
   "workspace.file_edit": fileChangedView,
   "workspace.patch_apply": patchView,
+  "workspace.diff": diffView,
+  "workspace.export": exportView,
   "workspace.disk_list": fileListView,
   "workspace.disk_read": fileReadView,
   "workspace.disk_export": diskExportView,

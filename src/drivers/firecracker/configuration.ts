@@ -1,15 +1,18 @@
 // What a Firecracker microVM is made of, as requests to its API. The device shape is an ABI between a template and
-// everything restored from it: three drives, vsock for the guest ports and a random number source, always and in this
+// everything restored from it: four drives, vsock for the guest ports and a random number source, always and in this
 // order; the VM generation id is Firecracker's own doing. Files go by names in the VMM's present directory, the same in
 // every microVM: the launcher puts there what is meant.
 import type { DriveFile, Drives, MachineSpec, PortName } from "../driver.ts";
 import type { Action } from "./api.ts";
 
 /** Raised when the shape, the names or the boot arguments change; part of every template's key. */
-export const SHAPE_VERSION = 1;
+export const SHAPE_VERSION = 2;
 
-export const ROLES = ["base", "writable", "aux"] as const;
+export const ROLES = ["base", "writable", "aux", "baseline"] as const;
 export type Role = (typeof ROLES)[number];
+
+/** Those that no guest can write to. */
+const READ_ONLY: readonly Role[] = ["base", "baseline"];
 
 /** Sockets that the VMM makes in its present directory. */
 export const SOCKETS = { api: "api.sock", vsock: "v.sock" } as const;
@@ -25,6 +28,7 @@ const PLACEHOLDER_BYTES: Readonly<Record<Role, number>> = {
   base: 16 * 1024 ** 3,
   writable: 1024 ** 2,
   aux: 1024 ** 2,
+  baseline: 1024 ** 2,
 };
 
 /** The memory that the launcher lends a VMM which inherits descriptors. */
@@ -83,9 +87,9 @@ export function bootActions(spec: MachineSpec): [Action, ...Action[]] {
         drive_id: role,
         path_on_host: role,
         is_root_device: false,
-        is_read_only: role === "base",
+        is_read_only: READ_ONLY.includes(role),
         // What a guest has synced is on the host's disk.
-        cache_type: role === "base" ? "Unsafe" : "Writeback",
+        cache_type: READ_ONLY.includes(role) ? "Unsafe" : "Writeback",
         // A write that fails is the guest's I/O error, in its turn.
         io_engine: "Sync",
       }),
@@ -139,7 +143,7 @@ function driveFiles(drives: Drives): NamedFile[] {
   return ROLES.map((role) => {
     const file: DriveFile | undefined = drives[role];
     if (file !== undefined) return { name: role, path: file.path, readOnly: file.readOnly };
-    return { name: role, emptyBytes: BigInt(PLACEHOLDER_BYTES[role]), readOnly: role === "base" };
+    return { name: role, emptyBytes: BigInt(PLACEHOLDER_BYTES[role]), readOnly: READ_ONLY.includes(role) };
   });
 }
 

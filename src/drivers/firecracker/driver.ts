@@ -31,6 +31,7 @@ import {
   loadAction,
   type NamedFile,
   PROGRAM_ARGUMENTS,
+  ROLES,
   resizeAction,
   restoreFiles,
   SHAPE_VERSION,
@@ -140,7 +141,7 @@ export class FirecrackerDriver implements Driver {
     try {
       await checked;
       await this.#load(machine, options.signal);
-      const roles = (["base", "writable", "aux"] as const).filter((role) => options.drives[role] !== undefined);
+      const roles = ROLES.filter((role) => options.drives[role] !== undefined);
       await Promise.all(roles.map((role) => machine.api.ask(resizeAction(role))));
       await machine.api.ask(stateAction("Resumed"));
       return machine;

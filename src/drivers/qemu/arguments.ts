@@ -1,18 +1,22 @@
 // The command line of a QEMU microVM. The device shape is an ABI between a template and everything restored from it:
-// three drives, two guest ports, a random number source and a VM generation id, always and in this order.
+// four drives, two guest ports, a random number source and a VM generation id, always and in this order.
 import type { Drives, MachineSpec } from "../driver.ts";
 
 /** Raised when the shape changes; part of every template's key. */
-export const SHAPE_VERSION = 7;
+export const SHAPE_VERSION = 8;
 
-export const ROLES = ["base", "writable", "aux"] as const;
+export const ROLES = ["base", "writable", "aux", "baseline"] as const;
 export type Role = (typeof ROLES)[number];
 
-/** Sizes of drives that have no file yet. The guest keeps the base's for good, so it is larger than any base. */
+/** Those that no guest can write to. */
+const READ_ONLY: readonly Role[] = ["base", "baseline"];
+
+/** Sizes of drives that have no file yet. The guest keeps a read-only one's for good, so it is larger than any file there. */
 const PLACEHOLDER_BYTES: Record<Role, number> = {
   base: 16 * 1024 ** 3,
   writable: 1024 ** 2,
   aux: 1024 ** 2,
+  baseline: 1024 ** 4,
 };
 
 /** Names inside the microVM's directory. */
@@ -98,7 +102,7 @@ export function fileNode(name: string, fdSet: number, readOnly: boolean): Record
 }
 
 /** The node a drive's device sits on; what is below it can be exchanged. */
-export function driveNode(role: Role, file: string, readOnly = role === "base"): Record<string, unknown> {
+export function driveNode(role: Role, file: string, readOnly = READ_ONLY.includes(role)): Record<string, unknown> {
   return {
     driver: "raw",
     "node-name": role,
@@ -121,7 +125,7 @@ function drives(given: Drives, files: HandedFile[]): string[] {
           "node-name": below,
           size: PLACEHOLDER_BYTES[role],
           "read-zeroes": true,
-          "read-only": role === "base",
+          "read-only": READ_ONLY.includes(role),
         }),
       );
     } else {

@@ -10,6 +10,8 @@ type Facts = OutputOf<"workspace.file_list">["entries"][number];
 type Patched = OutputOf<"workspace.patch_apply">["entries"][number];
 
 const MOST_NAME = 4096;
+/** Of a tree that is deeper than a system call can say. */
+const MOST_PATH = 1 << 17;
 /** What a Date takes, ms on either side of 1970. */
 const MOST_MS = 8.64e15;
 
@@ -94,10 +96,23 @@ export function nonsense(): PyroError {
   return new PyroError("GUEST_UNRESPONSIVE", "The guest's answer about files makes no sense.");
 }
 
-function checked(name: Uint8Array): Buffer {
+/** Of a path that a guest tells, which may be deep. Errors: GUEST_UNRESPONSIVE for what makes no sense. */
+export function pathFacts(path: Uint8Array): { path: string; path_base64?: string } {
+  if (path.length === 0) throw nonsense();
+  return named(checked(path, MOST_PATH));
+}
+
+/** Errors: GUEST_UNRESPONSIVE for what makes no sense. */
+export function typeOf(type: FileType): Facts["artifact_type"] {
+  const known = TYPES[type];
+  if (known === undefined) throw nonsense();
+  return known;
+}
+
+function checked(name: Uint8Array, most = MOST_NAME): Buffer {
   const text = Buffer.from(name);
   // One that climbs out would be believed by whoever joins it to a directory of the host.
-  if (text.length > MOST_NAME || text.includes(0) || !isInside(text.toString("latin1"))) throw nonsense();
+  if (text.length > most || text.includes(0) || !isInside(text.toString("latin1"))) throw nonsense();
   return text;
 }
 

@@ -23,6 +23,7 @@ const KINDS: ReadonlyMap<string, readonly [ErrorCode, string?]> = new Map([
   ["ambiguous", ["TEXT_NOT_UNIQUE"]],
   ["patch", ["PATCH_INVALID"]],
   ["reject", ["PATCH_REJECTED"]],
+  ["baseline", ["BASELINE_MISSING"]],
   ["damaged", ["DISK_DAMAGED"]],
 ]);
 

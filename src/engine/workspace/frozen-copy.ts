@@ -11,15 +11,23 @@ const FROZEN_MS = 30_000;
 const RENEW_MS = 10_000;
 const CALL_MS = 60_000;
 
+export interface FrozenCopyOptions {
+  /** With the list of what /workspace holds written on it first. */
+  readonly writeManifest: boolean;
+  /** The file `to` is there already, and is filled. */
+  readonly existing?: boolean;
+  readonly signal: AbortSignal;
+}
+
 /**
- * `writeManifest`: with the list of what /workspace holds written on it first. Nothing is at `to` after a failure.
+ * Nothing is at `to` after a failure.
  * Errors: HOST_DISK_FULL, HOST_IO_FAILED, GUEST_UNRESPONSIVE, MICROVM_LOST; the signal's reason.
  */
 export async function copyFrozen(
   vm: MicroVm,
   from: string,
   to: string,
-  { writeManifest, signal }: { readonly writeManifest: boolean; readonly signal: AbortSignal },
+  { writeManifest, existing = false, signal }: FrozenCopyOptions,
 ): Promise<void> {
   await freeze(vm, writeManifest, signal);
   let renewed: Promise<unknown> = Promise.resolve();
@@ -27,7 +35,7 @@ export async function copyFrozen(
     renewed = freeze(vm, false, signal).catch(() => {});
   }, RENEW_MS);
   try {
-    await copyDisk(from, to, signal);
+    await copyDisk(from, to, signal, existing);
   } catch (error) {
     clearInterval(renew);
     await renewed;

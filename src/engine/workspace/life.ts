@@ -163,8 +163,9 @@ export class Life {
     try {
       prepared = await preparation.prepare(shape, calls.progress, calls.signal);
       calls.prepared(prepared);
-      const diskPath = layoutOf(this.#ledger.directory).disk;
-      const options = { machineId: this.#newMachineId(), diskPath, signal: calls.signal };
+      const { disk, baseline } = layoutOf(this.#ledger.directory);
+      const files = { diskPath: disk, ...(calls.seeded ? { baselinePath: baseline } : {}) };
+      const options = { machineId: this.#newMachineId(), ...files, signal: calls.signal };
       this.#vm = await machines.obtain(prepared, options, calls.progress);
       calls.signal.throwIfAborted();
       return { vm: this.#vm, prepared };
@@ -266,8 +267,9 @@ export class Life {
       await this.takeDisk();
       progress({ stage: "start", message: "Starting the workspace", fraction: null });
       prepared = await preparation.prepareAgain(shapeOf(record), { ...image, environment }, progress, signal);
-      const diskPath = layoutOf(this.#ledger.directory).disk;
-      const options = { machineId: this.#newMachineId(), diskPath, identity, signal };
+      const { disk, baseline } = layoutOf(this.#ledger.directory);
+      const files = { diskPath: disk, ...(record.baseline === "disk" ? { baselinePath: baseline } : {}) };
+      const options = { machineId: this.#newMachineId(), ...files, identity, signal };
       this.#vm = await machines.restart(prepared, options, progress);
       signal.throwIfAborted();
       await this.settle(this.#vm, prepared, {});
@@ -377,6 +379,8 @@ export interface BeginCalls {
   readonly progress: Progress;
   /** Called when environment and template are there. */
   readonly prepared: (prepared: Prepared) => void;
+  /** Its disk will be copied, as its baseline. */
+  readonly seeded: boolean;
   readonly signal: AbortSignal;
 }
 

@@ -59,7 +59,8 @@ export async function fixBaseline(
   baselinePath: string,
   signal: AbortSignal,
 ): Promise<void> {
-  await copyFrozen(vm, diskPath, baselinePath, { writeManifest: true, signal });
+  // Into the file that the microVM has on a drive.
+  await copyFrozen(vm, diskPath, baselinePath, { writeManifest: true, existing: true, signal });
 }
 
 /** As a row says them. */

@@ -8,6 +8,7 @@ import type { ErrorCode } from "../../errors/codes.ts";
 import { PyroError } from "../../errors/error.ts";
 import type { GuestClient } from "../../guest/client.ts";
 import { printable } from "../../text/printable.ts";
+import { whileAlive } from "./while-alive.ts";
 
 export interface TransferOptions {
   /** Absolute, /workspace or below it; made with its parents if missing. */
@@ -40,9 +41,6 @@ const BEGIN_MS = 60_000;
 const ABORT_MS = 2_000;
 /** How long a guest may take to say that an abort came too late: its caller waits, ms. */
 const TOO_LATE_MS = 2_000;
-/** While a call waits the guest is asked whether it lives; one that does not say so in time is not waited for, ms. */
-const ASK_EVERY_MS = 10_000;
-const ALIVE_MS = 30_000;
 /** A transfer that hears nothing for 60 s is dropped by the guest; a slow source must not cause that, ms. */
 const STAY_EVERY_MS = 20_000;
 const MAX_SENTENCE = 500;
@@ -193,27 +191,6 @@ async function whileWaiting<T>(promise: Promise<T>, signal: AbortSignal, stay: (
       clearTimeout(timer);
     }
     await stay();
-  }
-}
-
-/** A call that may take long, for as long as the guest answers others. Its signal aborts when it does not. */
-async function whileAlive<T>(
-  guest: TransferGuest,
-  signal: AbortSignal,
-  call: (alive: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const dead = new AbortController();
-  const ask = setInterval(() => {
-    guest
-      .call((calls, options) => calls.hello({}, options), { timeoutMs: ALIVE_MS, signal: dead.signal })
-      .catch((error: unknown) => dead.abort(error));
-  }, ASK_EVERY_MS);
-  try {
-    return await call(AbortSignal.any([signal, dead.signal]));
-  } finally {
-    clearInterval(ask);
-    // Questions under way are not waited for.
-    dead.abort();
   }
 }
 

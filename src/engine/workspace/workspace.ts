@@ -21,6 +21,7 @@ import { Ledger } from "./ledger.ts";
 import { failedError, Life, shapeOf, type WorkspaceContext } from "./life.ts";
 import { Lifecycle } from "./lifecycle.ts";
 import { WorkspaceNetwork } from "./network.ts";
+import { Outgoing } from "./outgoing.ts";
 import {
   type FoundWorkspace,
   layoutOf,
@@ -48,6 +49,7 @@ export class Workspace implements ContentsHost {
   readonly servicesDirectory: string;
   readonly shellsDirectory: string;
   readonly files: Files = new Files(this);
+  readonly outgoing: Outgoing = new Outgoing(this, () => this.#ledger.record.baseline);
   readonly room: Room;
   readonly disk: StoppedDisk;
   readonly network: WorkspaceNetwork;
@@ -239,6 +241,7 @@ export class Workspace implements ContentsHost {
       const { vm, prepared } = await this.#life.begin(shape, {
         progress,
         signal,
+        seeded: upload !== undefined,
         prepared: ({ environment }) => {
           this.#releaseImage = environment.release;
           calls.prepared();
