@@ -63,6 +63,7 @@ export class RedactedOutput {
         this.#decideAll();
         await this.#write(signal);
         this.#next = cursor;
+        for (const { sieve } of Object.values(this.#channels)) sieve.lost();
       }
       const known = Number(this.#next - cursor);
       if (known < data.length) this.#take(stream, Buffer.from(data.subarray(known)));

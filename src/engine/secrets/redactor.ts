@@ -45,6 +45,7 @@ export class Redactor {
     // Made when it is first needed: most workspaces that a daemon takes up are not looked at.
     this.#sought ??= {
       forms: new Forms(this.#secrets.map(({ value }) => value)),
+      values: this.#secrets.map(({ value }) => value),
       marks: this.#secrets.map(({ name }) => Buffer.from(markOf(name))),
       shortest: Math.min(...this.#secrets.map(({ value }) => value.length)),
     };

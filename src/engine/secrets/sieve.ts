@@ -1,5 +1,6 @@
 // One stream of bytes on its way out of a workspace: what is surely no value goes through, a value becomes its name, and what
 // may be the beginning of one waits for what comes behind it. Where the stream is cut makes no difference.
+import { endingOf } from "./ending.ts";
 import type { Forms } from "./forms.ts";
 import type { Lane, Span } from "./lane.ts";
 
@@ -25,6 +26,8 @@ export interface Sought {
   readonly forms: Forms;
   /** What stands for a value, by its place in the forms. */
   readonly marks: readonly Buffer[];
+  /** Themselves, in the same order. */
+  readonly values: readonly Buffer[];
   /** Of the shortest value, bytes. */
   readonly shortest: number;
 }
@@ -38,6 +41,7 @@ export class Sieve {
   #from: number;
   #position: number;
   #spans: Span[] = [];
+  #afterLoss = false;
 
   constructor(sought: Sought, position = 0) {
     this.#sought = sought;
@@ -54,11 +58,17 @@ export class Sieve {
 
   /** The next bytes of the stream. */
   push(data: Buffer): Piece[] {
+    if (this.#afterLoss) this.#lookForEnds(data);
     for (const lane of this.#lanes) lane.push(data, this.#position);
     this.#kept.push(data);
     this.#position += data.length;
     const held = this.#lanes.map(({ heldFrom }) => heldFrom ?? this.#position);
     return this.#decide(Math.min(this.#position, ...held));
+  }
+
+  /** What comes next does not follow what came: it may begin with the end of a value. To be called behind `end`. */
+  lost(): void {
+    this.#afterLoss = true;
   }
 
   /**
@@ -80,6 +90,15 @@ export class Sieve {
       lane.reset();
     }
     return this.#decide(this.#position);
+  }
+
+  #lookForEnds(data: Buffer): void {
+    this.#afterLoss = false;
+    this.#sought.values.forEach((value, owner) => {
+      const length = endingOf(value, data);
+      if (length < TELLING_SYMBOLS) return;
+      this.#spans.push({ start: this.#position, end: this.#position + length, owner });
+    });
   }
 
   /** Lets go of everything before a place, or before the value that this place is in. */

@@ -9,7 +9,6 @@ import type { OutputOf, ParsedInputOf } from "../../operations/table.ts";
 import type { Secrets } from "../secrets/secrets.ts";
 import { factsOf, nonsense, numberOf } from "./file-facts.ts";
 import { cursorOf, parseCursor } from "./file-input.ts";
-import { fileRefusal } from "./file-refusal.ts";
 import { shownPart } from "./file-window.ts";
 import type { StoppedDisk } from "./stopped-disk.ts";
 
@@ -76,9 +75,8 @@ async function ask<T>(
   try {
     return await disk.inspect({}, signal, (inspection) => inspection.ask(READ_MS, method));
   } catch (error) {
-    const told = fileRefusal(error);
-    if (!(told instanceof PyroError) || told.code !== "FILE_NOT_FOUND") throw told;
-    throw new PyroError(told.code, told.message, { hint: MISSING_HINT, details: told.details, cause: told.cause });
+    if (!(error instanceof PyroError) || error.code !== "FILE_NOT_FOUND") throw error;
+    throw new PyroError(error.code, error.message, { hint: MISSING_HINT, details: error.details, cause: error.cause });
   }
 }
 

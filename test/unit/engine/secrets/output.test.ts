@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { endingOf } from "../../../../src/engine/secrets/ending.ts";
 import { RedactedOutput } from "../../../../src/engine/secrets/output.ts";
 import { Redactor } from "../../../../src/engine/secrets/redactor.ts";
 import { Spool } from "../../../../src/engine/spool.ts";
@@ -115,8 +116,29 @@ test("a daemon that dies leaves what waited to the next, which reads it again", 
 
 test("a gap is a gap, and what was before it is decided", async () => {
   await output.append("stdout", 0n, said("hunter2-"));
-  await output.append("stdout", 100n, said("and-more"));
-  assert.equal(await shown(), "[redacted:TOKEN]<gap>and-more");
+  await output.append("stdout", 100n, said("no more"));
+  assert.equal(await shown(), "[redacted:TOKEN]<gap>no more");
+  // The end of a value whose beginning was lost.
+  await output.append("stderr", 200n, said("nd-more, and-more"));
+  await output.end();
+  assert.equal(await shown(), "[redacted:TOKEN]<gap>no more<gap>[redacted:TOKEN], and-more");
+});
+
+test("the end of a value is known, however often it repeats itself", () => {
+  const value = said("abcabcabd");
+  const ends: [string, number][] = [
+    ["", 0],
+    ["d", 1],
+    ["abd", 3],
+    ["abdabd", 3],
+    ["bcabcabd and more", 8],
+    ["abcabcabd", 0],
+    ["abcabd", 6],
+    ["abcab", 0],
+  ];
+  for (const [data, length] of ends) assert.equal(endingOf(value, said(data)), length, data);
+  assert.equal(endingOf(said("aaaaaaaa"), said("aaaab")), 4);
+  assert.equal(endingOf(said("aaaaaaaa"), said("aaaaaaaaaa")), 7);
 });
 
 test("a cursor inside of what was replaced gives all of what stands for it", async () => {

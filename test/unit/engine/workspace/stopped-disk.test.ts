@@ -140,6 +140,23 @@ test("an inspector that failed is not used again", async () => {
   assert.deepEqual([seen.started, seen.ended], [2, 2]);
 });
 
+test("damage that one meets does not end the inspector for others", async () => {
+  const { disk, seen } = ground();
+  const other = disk.inspect({}, NEVER, async (_, signal) => {
+    await sleep(30);
+    signal.throwIfAborted();
+    return seen.ended;
+  });
+  const damaged = new PyroError("DISK_DAMAGED", "there");
+  await refuses(
+    disk.inspect({}, NEVER, () => Promise.reject(damaged)),
+    "DISK_DAMAGED",
+  );
+  assert.equal(await other, 0);
+  await disk.letGo();
+  assert.equal(seen.started, 1);
+});
+
 test("what an inspector tells that cannot be is not believed", async () => {
   const file = (path: string) => create(FileSchema, { path: Buffer.from(path), type: FileType.FILE });
   const good = ground({
