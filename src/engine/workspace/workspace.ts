@@ -303,10 +303,7 @@ export class Workspace implements ContentsHost {
     this.#life.idleness.setTtl(this.#ledger.record.ttl_seconds);
   }
 
-  /**
-   * Ends and removes everything of it, from whatever state. A second call waits for the first; after one that failed it
-   * tries again.
-   */
+  /** Ends and removes all of it, from whatever state. A second call waits for the first; after a failure it tries again. */
   async delete(): Promise<void> {
     this.#deletion ??= this.#delete().catch((error: unknown) => {
       const failure = { stage: "delete", message: PyroError.from(error).message, console_tail: "" };
