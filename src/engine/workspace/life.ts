@@ -209,10 +209,15 @@ export class Life {
     this.#attach(vm);
   }
 
-  /** Takes up one that an earlier daemon started and kept, and goes on with stopping it if that one was about to. */
+  /** Takes up one that an earlier daemon started and kept. */
   takeUp(vm: MicroVm): void {
     this.#attach(vm);
-    if (this.#ledger.record.stop_reason === "stopped") void this.stop().catch(() => {});
+  }
+
+  /** Goes on with a stop that an earlier daemon had begun. To be called when all that runs in it is known. */
+  goOnStopping(): void {
+    const { state, stop_reason } = this.#ledger.record;
+    if (state === "started" && stop_reason === "stopped") void this.stop().catch(() => {});
   }
 
   /** In its turn: ends it at once. One that could not be ended is still there to be. */

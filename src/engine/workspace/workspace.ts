@@ -387,6 +387,7 @@ export class Workspace implements ContentsHost {
     this.#life.takeUp(vm);
     const contents = await this.#fill(machine.vmId);
     if (snapshots.foundTorn) void thaw(vm).catch(() => {});
+    this.#life.goOnStopping();
     void contents.sweep(vm.guest, this.#deleting.signal);
   }
 
