@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { MicroVm } from "../../src/engine/microvm.ts";
 import { HostProcess } from "../../src/engine/process.ts";
 import type { ProcessSpec } from "../../src/engine/process-spec.ts";
+import { Secrets } from "../../src/engine/secrets/secrets.ts";
 import { Spool } from "../../src/engine/spool.ts";
 import { newVmId } from "../../src/wire/ids.ts";
 import { type Measured, openEngine, SHAPE } from "./engine.ts";
@@ -86,6 +87,7 @@ export class Machines {
               vcpu_count: SHAPE.vcpuCount,
               mem_mib: SHAPE.memMib,
               disk_mib: SHAPE.diskMib,
+              network_policy: "off",
               tty: false,
               no_stdin: true,
             },
@@ -180,7 +182,7 @@ export class Machines {
     };
     const spool = await Spool.open(directory);
     try {
-      const process = await HostProcess.start(vm.guest, spec, spool);
+      const process = await HostProcess.start(vm.guest, spec, spool, Secrets.none);
       const end = await process.ended;
       const out: Buffer[] = [];
       for await (const chunk of spool.read(0n, false)) out.push(chunk.data);

@@ -8,6 +8,7 @@ import { files } from "./files.ts";
 import { idle } from "./idle.ts";
 import { lifecycle } from "./lifecycle.ts";
 import { LINK, Machines } from "./machines.ts";
+import { networks } from "./network.ts";
 import { type Row, table } from "./samples.ts";
 import { services } from "./services.ts";
 import { shells } from "./shells.ts";
@@ -69,6 +70,8 @@ try {
   rows.push(...(await lifecycle(Math.min(count, 10))));
   say("files of a workspace");
   rows.push(...(await files(count)));
+  say("the network");
+  rows.push(...(await networks(count)));
   say("the disk of a stopped workspace");
   rows.push(...(await disks(count)));
   say(`${many} microVMs side by side, then ${many} workspaces`);

@@ -76,12 +76,20 @@ const PARTS: readonly Part[] = [
         PYRO_LEAK_AT_ONCE: 20,
       }),
   },
+  {
+    name: "network",
+    slices: 1,
+    slice: () =>
+      tests(["test/vm/network.test.ts"], { PYRO_NETWORK_CONNECTIONS: 1000, PYRO_NETWORK_DOWNLOAD_MIB: 1024 }),
+  },
   { name: "drops", slices: 5, slice: () => tests(["test/vm/link.test.ts"], { PYRO_LINK_DROPS: 2000 }) },
   {
     name: "fuzz-ts",
     slices: 2,
     slice: () =>
-      tests(["test/unit/fuzz/guest-link.test.ts", "test/unit/fuzz/host.test.ts"], { PYRO_FUZZ_SECONDS: fuzzSeconds }),
+      tests(["test/unit/fuzz/guest-link.test.ts", "test/unit/fuzz/host.test.ts", "test/unit/fuzz/secrets.test.ts"], {
+        PYRO_FUZZ_SECONDS: fuzzSeconds,
+      }),
   },
   {
     name: "lab-cycles",

@@ -16,11 +16,13 @@ import type { Asked } from "./from-operation.ts";
 import { withContent } from "./host-content.ts";
 import { interruptible } from "./interrupts.ts";
 import { showLogs } from "./logs.ts";
+import { showNetworkLog } from "./network-log.ts";
 import { exportFiles, showDiff } from "./outgoing.ts";
 import { STDERR, STDOUT, writeAll, writeJson } from "./output.ts";
 import { writeProcess } from "./process-write.ts";
 import { Progress, type ProgressEvent } from "./progress.ts";
 import { runCommand } from "./run.ts";
+import { withSecrets } from "./secret-words.ts";
 import { showServiceLogs } from "./service-logs.ts";
 import { attachShell } from "./shell-attach.ts";
 import { writeShell } from "./shell-write.ts";
@@ -34,7 +36,7 @@ export async function dispatch(asked: Asked, context: Context): Promise<number> 
   }
   // One command of several calls: it makes their inputs itself.
   if (name === "workspace.delete") return deleteWorkspaces(asked.beside, context);
-  const typed = await withContent(asked);
+  const typed = await withSecrets(await withContent(asked), context.where.environment);
   const input = withUserDefaults(name, typed, context.where.environment);
   // Schemas take a while to load, and a daemon checks all that it is asked: only one that would first have to be
   // started is spared input that it would refuse.
@@ -46,6 +48,8 @@ export async function dispatch(asked: Asked, context: Context): Promise<number> 
         return await runCommand(name, input as InputOf<typeof name>, context);
       case "workspace.logs":
         return await showLogs(input as InputOf<typeof name>, context);
+      case "network.log":
+        return await showNetworkLog(input as InputOf<typeof name>, context);
       case "service.logs":
         return await showServiceLogs(input as InputOf<typeof name>, context);
       case "workspace.file_read":

@@ -1,6 +1,7 @@
 // `pyro mcp config`: what makes an agent start this MCP server, in that agent's own format. Prints and changes nothing.
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { parseReferences } from "../client/secrets.ts";
 import { carriedVariables } from "../client/settings.ts";
 import { installation } from "../host/installation.ts";
 import type { Profile } from "../operations/define.ts";
@@ -96,13 +97,18 @@ function holdsPassword(value: string): boolean {
   return /^(\w+:\/\/)?[^/\s@]*:[^/\s@]*@/.test(value);
 }
 
-function serveArguments(profile: Profile, { allowRead, allowWrite }: HostAccess): string[] {
+/** Errors: SECRET_LITERAL, SECRET_INVALID: what is printed here ends up in files. */
+function serveArguments(profile: Profile, access: HostAccess): string[] {
+  const { allowRead, allowWrite, networkPolicy, secrets } = access;
+  parseReferences(secrets);
   return [
     "mcp",
     "serve",
     ...(profile === DEFAULT_PROFILE ? [] : ["--profile", profile]),
     ...allowRead.flatMap((directory) => ["--allow-read", directory]),
     ...allowWrite.flatMap((directory) => ["--allow-write", directory]),
+    ...(networkPolicy === undefined ? [] : ["--network-policy", networkPolicy]),
+    ...secrets.flatMap((word) => ["--secret", word]),
   ];
 }
 

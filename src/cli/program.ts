@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { Argument, Command, Option } from "commander";
 import { type CliShape, PROFILES, type Profile } from "../operations/define.ts";
 import { FACTS, type Facts } from "../operations/facts.ts";
+import type { NetworkPolicy } from "../operations/fields.ts";
 import { type Asked, commandFor, exampleText, type Typed } from "./from-operation.ts";
 import type { ConfigRequest } from "./mcp-config.ts";
 
@@ -103,10 +104,13 @@ export interface Actions {
   mcpConfig(request: ConfigRequest): Promise<void>;
 }
 
-/** Directories of the host that tools may use beside those that they may use anyway. */
+/** What of the host tools may use beside what they may use anyway: directories, and secrets by reference. */
 export interface HostAccess {
   readonly allowRead: readonly string[];
   readonly allowWrite: readonly string[];
+  readonly secrets: readonly string[];
+  /** The most that tools may ask of a network; nothing where it is not said. */
+  readonly networkPolicy?: NetworkPolicy | undefined;
 }
 
 /** Rows that have a command, with its shape. */
@@ -183,29 +187,40 @@ export function buildProgram(typed: Typed, actions: Actions): Command {
   return inherit(program);
 }
 
+/** As in the table, whose schemas a command line does without. */
+const POLICIES = FACTS.run.properties.network_policy?.enum as readonly NetworkPolicy[];
+
 /** What `mcp serve` takes, and `mcp config` passes on to it. */
 const SERVE_OPTIONS = [
   new Option("--profile <profile>", "Which tools to offer").choices(PROFILES).default(DEFAULT_PROFILE),
-  directoryOption("--allow-read <dir>", "Directory of this host that tools may read too (may be repeated)"),
-  directoryOption("--allow-write <dir>", "Directory of this host that tools may write to too (may be repeated)"),
+  repeatedOption("--allow-read <dir>", "Directory of this host that tools may read too (may be repeated)"),
+  repeatedOption("--allow-write <dir>", "Directory of this host that tools may write to too (may be repeated)"),
+  new Option("--network-policy <policy>", "The most that tools may ask of a network").choices(POLICIES),
+  repeatedOption(
+    "--secret <NAME[=SOURCE]>",
+    "Secret that tools may name: NAME or NAME=env:VAR, a variable of the server's, or NAME=file:PATH (may be repeated)",
+  ),
 ];
 
 const SERVE_NOTE = `
 Without these tools may read the git work tree that it is started in (nothing,
 where that is / or the home directory or above), and write to its .pyro/out.`;
 
-function directoryOption(flags: string, meaning: string): Option {
-  return new Option(flags, meaning).argParser((path: string, before: string[] | undefined) => [
+function repeatedOption(flags: string, meaning: string): Option {
+  return new Option(flags, meaning).argParser((word: string, before: string[] | undefined) => [
     ...(before ?? []),
-    path,
+    word,
   ]);
 }
 
 /** Absolute: an agent starts the server in a directory of its own. */
 function servedWith(command: Command): [Profile, HostAccess] {
-  const { profile, allowRead = [], allowWrite = [] } = command.opts<{ profile: Profile } & Partial<HostAccess>>();
+  type Given = { profile: Profile; secret?: readonly string[] } & Partial<HostAccess>;
+  const { profile, allowRead = [], allowWrite = [], networkPolicy, secret = [] } = command.opts<Given>();
   const absolute = (path: string) => resolve(path);
-  return [profile, { allowRead: allowRead.map(absolute), allowWrite: allowWrite.map(absolute) }];
+  const secrets = secret.map((word) => word.replace(/=file:(.*)$/s, (_, path: string) => `=file:${resolve(path)}`));
+  const directories = { allowRead: allowRead.map(absolute), allowWrite: allowWrite.map(absolute) };
+  return [profile, { ...directories, networkPolicy, secrets }];
 }
 
 function serveCommand(actions: Actions): Command {

@@ -53,6 +53,32 @@ export const SETTINGS = {
     fallback: 2,
     meaning: "microVMs kept ready for the next run, 0 for none; the daemon reads it when it starts",
   },
+  /** Undefined: the host's own. For hosts with several networks, and for tests. */
+  networkNamespace: {
+    key: "network_namespace",
+    variable: "PYRO_NETWORK_NAMESPACE",
+    kind: absolutePath(),
+    fallback: undefined,
+    meaning:
+      "Network namespace (a file such as /run/netns/x) that microVMs' connections are made in, where pyro is root; the daemon reads it when it starts",
+  },
+  /** Undefined: those of /etc/resolv.conf. */
+  nameServers: {
+    key: "name_servers",
+    variable: "PYRO_NAME_SERVERS",
+    kind: words(),
+    fallback: undefined,
+    meaning:
+      "Name servers, addresses with commas between, that are asked for microVMs instead of /etc/resolv.conf's; the daemon reads it when it starts",
+  },
+  publicRanges: {
+    key: "public_ranges",
+    variable: "PYRO_PUBLIC_RANGES",
+    kind: words(),
+    fallback: undefined,
+    meaning:
+      "Address ranges such as 10.1.0.0/16, with commas between, that microVMs may reach as if they were public; the daemon reads it when it starts",
+  },
   templateLimit: {
     key: "template_limit",
     variable: null,
@@ -159,6 +185,20 @@ function count(least: number, most: number): Kind<number> {
 function absolutePath(): Kind<string> {
   const found = (value: unknown) => (typeof value === "string" && isAbsolute(value) ? value : undefined);
   return { takes: "an absolute path", fromText: found, fromJson: found };
+}
+
+function words(): Kind<readonly string[]> {
+  const found = (list: readonly unknown[]) => {
+    const fit = list.filter(
+      (one): one is string => typeof one === "string" && /^[0-9A-Fa-f:.]+(\/\d{1,3})?$/.test(one),
+    );
+    return fit.length === list.length && fit.length > 0 ? fit : undefined;
+  };
+  return {
+    takes: "addresses or ranges with commas between (a list in config.json)",
+    fromText: (text) => found(text.split(",").map((one) => one.trim())),
+    fromJson: (value) => (Array.isArray(value) ? found(value) : undefined),
+  };
 }
 
 function name(): Kind<string> {

@@ -31,11 +31,11 @@ export interface Attachable {
 
 /**
  * Sends output until the end, or until the wait is over; true when the client was sent the end. `result` is the row's
- * output behind a cursor.
+ * output behind a cursor; it says whether something of all that the client was sent stands for a secret.
  */
 export async function streamOutput(
   process: Attachable,
-  result: (cursor: bigint) => unknown,
+  result: (cursor: bigint) => { readonly redacted: boolean },
   head: RequestHead,
   reply: Reply,
   wait: AbortSignal | undefined,
@@ -44,6 +44,9 @@ export async function streamOutput(
   let cursor = BigInt(head.resume?.cursor ?? "0");
   if (cursor > process.spool.end)
     throw new PyroError("INVALID_INPUT", `head.resume.cursor ${cursor} is beyond the output.`);
+  // A client that comes back was sent the rest by another connection, or another daemon.
+  let redacted = cursor > 0n && (await process.spool.redactedBefore(cursor));
+  const told = () => ({ ...result(cursor), redacted });
   const until = wait === undefined ? stop : AbortSignal.any([wait, stop]);
   try {
     for await (const chunk of process.spool.read(cursor, true, until)) {
@@ -53,16 +56,17 @@ export async function streamOutput(
         await reply.output(chunk.stream, chunk.next, chunk.data);
       }
       cursor = chunk.next;
+      redacted ||= chunk.redacted === true;
     }
     if ((await race(process.ended, wait, stop)) === "done") {
-      await reply.json(ToClient.Output, result(cursor));
+      await reply.json(ToClient.Output, told());
       return true;
     }
   } catch (thrown) {
     if (stop.aborted) throw stop.reason;
     if (!wait?.aborted) throw thrown;
   }
-  await reply.json(ToClient.Output, result(cursor));
+  await reply.json(ToClient.Output, told());
   return process.over;
 }
 

@@ -16,6 +16,7 @@ import {
   serveStop as serveWorkspaceStop,
 } from "./lifecycle.ts";
 import { serveLogs } from "./logs.ts";
+import { serveNetworkLog } from "./network.ts";
 import { serveDiff, serveExport } from "./outgoing.ts";
 import { listProcesses, readProcess, serveWait, signalProcess, writeProcess } from "./processes.ts";
 import { teller } from "./progress.ts";
@@ -44,6 +45,7 @@ type Streaming =
   | "service.start"
   | "service.stop"
   | "service.logs"
+  | "network.log"
   | "shell.open"
   | "shell.attach"
   | "env.pull"
@@ -77,7 +79,7 @@ export const UNARY: { readonly [N in Unary]: UnaryHandler<N> } = {
   "workspace.file_edit": (engine, input, signal) => filesOf(engine, input).edit(input, signal),
   "workspace.patch_apply": (engine, input, signal) => filesOf(engine, input).patch(input, signal),
   "workspace.disk_list": (engine, input, signal) => listDisk(diskOf(engine, input), input, signal),
-  "workspace.disk_read": (engine, input, signal) => readDisk(diskOf(engine, input), input, signal),
+  "workspace.disk_read": (engine, input, signal) => readDisk(engine.workspaces.get(input.workspace_id), input, signal),
   "process.list": listProcesses,
   "process.write": writeProcess,
   "process.signal": signalProcess,
@@ -85,6 +87,7 @@ export const UNARY: { readonly [N in Unary]: UnaryHandler<N> } = {
   "snapshot.delete": deleteSnapshot,
   "service.list": listServices,
   "service.status": serviceStatus,
+  "network.set": (engine, input) => engine.workspaces.get(input.workspace_id).network.set(input),
   "shell.list": listShells,
   "shell.read": readShell,
   "shell.write": writeShell,
@@ -127,6 +130,7 @@ export const STREAMING: { readonly [N in Streaming]: StreamHandler<N> } = {
   "service.start": serveStart,
   "service.stop": serveStop,
   "service.logs": serveServiceLogs,
+  "network.log": serveNetworkLog,
   "shell.open": serveOpen,
   "shell.attach": serveAttach,
   "env.pull": async (engine, { environment }, _head, _requests, reply, signal) => {

@@ -14,6 +14,7 @@ import { type DaemonStatus, PROTOCOL, type RequestHead, ToClient, ToDaemon } fro
 import { STREAMING, UNARY } from "./dispatch.ts";
 import { readHead } from "./frames.ts";
 import { checkState } from "./legality.ts";
+import { Redaction } from "./redaction.ts";
 import { Reply, Requests } from "./stream.ts";
 
 /** Largest body of a row that does not stream, bytes: a file of 16 MiB as base64, and what is said beside it. */
@@ -120,7 +121,12 @@ async function unary(
   checkState(engine.workspaces, name, input);
   const gone = whenGone(response);
   const handler = UNARY[name] as (engine: Engine, input: unknown, signal: AbortSignal) => Promise<unknown>;
-  replyJson(response, await handler(engine, input, gone));
+  const redaction = new Redaction(engine, input);
+  try {
+    replyJson(response, redaction.told(await handler(engine, input, gone)));
+  } catch (thrown) {
+    throw redaction.error(thrown);
+  }
 }
 
 async function stream(
@@ -135,7 +141,8 @@ async function stream(
   if (first?.type !== ToDaemon.Head)
     throw new PyroError("INVALID_INPUT", "The first frame must be the request's head.");
   const head = readHead(first);
-  const reply = new Reply(response);
+  const redaction = new Redaction(engine, head.input);
+  const reply = new Reply(response, (value) => redaction.told(value));
   try {
     const input = checkedInput(name, head.input);
     checkState(engine.workspaces, name, input);
@@ -149,8 +156,8 @@ async function stream(
     ) => Promise<void>;
     await handler(engine, input, head, requests, reply, gone);
   } catch (thrown) {
-    const error = PyroError.from(thrown);
-    if (error.code === "INTERNAL") log(`${name}: ${(thrown as Error).stack ?? error.message}`, "error");
+    const error = redaction.error(thrown);
+    if (error.code === "INTERNAL") log(`${name}: ${error.stack ?? error.message}`, "error");
     await reply.json(ToClient.Error, error.toData());
   } finally {
     await hearOut(request);

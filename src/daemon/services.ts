@@ -148,6 +148,7 @@ export async function serveServiceLogs(
       return await answer(await logPart(spool, from, maxBytes));
     }
     let cursor = await beginning(spool, input, head);
+    let redacted = head.resume !== undefined && (await spool.redactedBefore(cursor));
     for await (const chunk of logChunks(spool, cursor, follow, stop)) {
       if (chunk.stream === "gap") {
         await reply.json(ToClient.Event, { type: "gap", dropped_bytes: Number(chunk.next - chunk.cursor) });
@@ -155,10 +156,11 @@ export async function serveServiceLogs(
         await reply.output(chunk.stream, chunk.next, chunk.data);
       }
       cursor = chunk.next;
+      redacted ||= chunk.redacted === true;
     }
     if (follow) await race(service.command.finished, undefined, stop);
     if (follow && service.left !== undefined) throw service.left;
-    await answer({ next_cursor: `c${cursor}` });
+    await answer({ next_cursor: `c${cursor}`, redacted });
   } catch (thrown) {
     throw stop.aborted ? stop.reason : thrown;
   } finally {

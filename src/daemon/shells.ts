@@ -25,11 +25,14 @@ export async function serveOpen(
   gone: AbortSignal,
 ): Promise<void> {
   const { shells, workspaceId } = engine.workspaces.get(input.workspace_id);
-  const { cwd, cols, rows } = input;
+  const { cwd, cols, rows, secret_env: secretEnv } = input;
   const cancelled = hearCancel(requests, "shell");
   const tell = (event: EventOf<"shell.open">) => void reply.json(ToClient.Event, event);
   const stop = AbortSignal.any([gone, cancelled]);
-  const shell = await shells.begin({ requestId: requestIdOf(head), cwd, cols, rows }, tell, { cancelled, stop });
+  const shell = await shells.begin({ requestId: requestIdOf(head), cwd, secretEnv, cols, rows }, tell, {
+    cancelled,
+    stop,
+  });
   const output: OutputOf<"shell.open"> = { workspace_id: workspaceId, ...shell.facts };
   await reply.json(ToClient.Output, output);
 }

@@ -41,10 +41,13 @@ export class Requests {
 export class Reply {
   readonly #response: ServerResponse;
   readonly #heartbeat: NodeJS.Timeout;
+  readonly #told: (value: unknown) => unknown;
   #drained: Promise<void> | undefined;
 
-  constructor(response: ServerResponse) {
+  /** What is said goes through `told`. */
+  constructor(response: ServerResponse, told: (value: unknown) => unknown = (value) => value) {
     this.#response = response;
+    this.#told = told;
     response.setHeader("content-type", "application/octet-stream");
     response.flushHeaders();
     this.#heartbeat = setInterval(() => {
@@ -53,7 +56,7 @@ export class Reply {
   }
 
   async json(type: number, value: unknown): Promise<void> {
-    await this.#write(encodeJsonFrame(type, value));
+    await this.#write(encodeJsonFrame(type, this.#told(value)));
   }
 
   /** `next`: the cursor behind the data. */

@@ -42,6 +42,8 @@ export type PortName = "control" | "net";
 /** A running microVM, however it came up. */
 export interface Machine {
   readonly vmId: string;
+  /** The name, in the VMM's present directory, of the socket that its guest ports are reached by; none where each has its own. */
+  readonly vsockSocket?: string;
   /** Resolves, with why in a sentence, when the microVM has ended for whatever reason. Never rejects. */
   readonly ended: Promise<string>;
   /**

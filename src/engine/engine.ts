@@ -14,6 +14,7 @@ import { FreshStarts } from "./fresh.ts";
 import { Inspections } from "./inspections.ts";
 import { endUnknown, knownVms } from "./known-vms.ts";
 import { Machines } from "./machines.ts";
+import { Networks } from "./network.ts";
 import type { Paths } from "./paths.ts";
 import { Pool } from "./pool.ts";
 import { Preparation } from "./preparation.ts";
@@ -39,7 +40,7 @@ export class Engine {
   readonly #preparing = new Set<Promise<unknown>>();
 
   private constructor(paths: Paths, settings: Settings) {
-    const { guestd, launcher: program } = installation();
+    const { guestd, launcher: program, netd } = installation();
     this.#launcher = new Launcher({
       program,
       socketPath: paths.launcherSocket,
@@ -54,10 +55,18 @@ export class Engine {
     this.preparation = new Preparation(this.environments, acceleration);
     const { preparation } = this;
     const machines = new Machines(this.starts, this.pool);
-    this.runs = new Runs({ paths, preparation, machines }, this.#launcher);
+    const networks = new Networks(this.#launcher, netd, settings);
+    this.runs = new Runs({ paths, preparation, machines, networks }, this.#launcher);
     this.inspections = new Inspections({ paths, machines });
     const { inspections } = this;
-    this.workspaces = new Workspaces({ paths, preparation, machines, launcher: this.#launcher, inspections });
+    this.workspaces = new Workspaces({
+      paths,
+      preparation,
+      machines,
+      networks,
+      launcher: this.#launcher,
+      inspections,
+    });
     this.#diskWatch = new DiskWatch(paths.state, () => [
       ...this.runs.live,
       ...this.workspaces.live.map(({ room }) => room),

@@ -16,6 +16,7 @@ import type { MicroVm } from "./microvm.ts";
 import type { Paths } from "./paths.ts";
 import type { Prepared } from "./preparation.ts";
 import type { Progress } from "./templates.ts";
+import { fileRefusal } from "./workspace/file-refusal.ts";
 
 /** Mounting, with a journal to be replayed, on a loaded host, ms. */
 const MOUNT_MS = 60_000;
@@ -111,7 +112,7 @@ export class Inspector implements DiskUser {
 
   async roomAgain(): Promise<void> {}
 
-  /** What a failed call means: a kernel that died of what it read has found a damaged disk. */
+  /** What a failed call means: the guest's refusals as errors, and a kernel that died of what it read as a damaged disk. */
   async explain(error: unknown): Promise<unknown> {
     if (this.failed.aborted) return this.failed.reason;
     return await explained(this.#vm, error);
@@ -175,7 +176,7 @@ async function mount(
 }
 
 async function explained(vm: MicroVm, error: unknown): Promise<unknown> {
-  if (!(error instanceof PyroError) || error.code !== "MICROVM_LOST") return error;
+  if (!(error instanceof PyroError) || error.code !== "MICROVM_LOST") return fileRefusal(error);
   const tail = (await vm.machine.consoleTail()).trim().slice(-MOST_TAIL);
   if (!KERNEL_DIED.test(tail)) return error;
   return damaged("The inspector's kernel did not survive reading it.", { console_tail: tail }, error);

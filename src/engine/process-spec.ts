@@ -3,6 +3,7 @@
 import { posix } from "node:path";
 import { PyroError } from "../errors/error.ts";
 import { WORKSPACE_PATH } from "../operations/fields.ts";
+import { secretEnvOf } from "../operations/secret-rules.ts";
 
 const DEFAULT_TERMINAL = { columns: 80, rows: 24 };
 
@@ -11,6 +12,8 @@ export interface ProcessSpec {
   readonly processId: string;
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
+  /** Names of secrets by the variables that they are to be. Records hold these, and never a value. */
+  readonly secretEnv?: Readonly<Record<string, string>>;
   readonly cwd: string;
   readonly user: string;
   readonly terminal: { readonly columns: number; readonly rows: number } | undefined;
@@ -25,6 +28,7 @@ export interface AskedProcess {
   readonly command: string | readonly string[];
   readonly cwd?: string | undefined;
   readonly env?: Readonly<Record<string, string>> | undefined;
+  readonly secret_env?: readonly string[] | undefined;
   readonly user?: string | undefined;
   readonly tty: boolean;
   readonly no_stdin: boolean;
@@ -52,6 +56,7 @@ export function specOf(processId: string, asked: AskedProcess, from: AskedFrom):
     processId,
     argv,
     env,
+    ...(asked.secret_env === undefined ? {} : { secretEnv: secretEnvOf(asked.secret_env) }),
     cwd: posix.resolve(WORKSPACE_PATH, asked.cwd ?? ""),
     user: asked.user ?? "",
     terminal: asked.tty ? (from.terminal ?? DEFAULT_TERMINAL) : undefined,

@@ -9,6 +9,8 @@ import { Stream } from "../gen/pyro/guest/v1/guest_pb.js";
 import type { GuestCallOptions, GuestCalls, GuestClient } from "../guest/client.ts";
 import { SIGKILL, signalName } from "../operations/signals.ts";
 import type { ProcessSpec } from "./process-spec.ts";
+import { RedactedOutput } from "./secrets/output.ts";
+import type { Secrets } from "./secrets/secrets.ts";
 import type { Spool } from "./spool.ts";
 
 const CALL_MS = 30_000;
@@ -47,6 +49,12 @@ export interface StartOptions {
   readonly untilRoom?: (signal: AbortSignal) => Promise<void>;
 }
 
+interface Beginning {
+  readonly spool: Spool;
+  readonly secrets: Secrets;
+  readonly untilRoom: StartOptions["untilRoom"];
+}
+
 export class HostProcess {
   readonly spec: ProcessSpec;
   readonly startedAt: string;
@@ -54,6 +62,7 @@ export class HostProcess {
   /** Resolves when it has ended and all of its output is in the spool; rejects with a PyroError when it was lost. */
   readonly ended: Promise<ProcessEnd>;
   readonly #guest: GuestClient;
+  readonly #output: RedactedOutput;
   readonly #untilRoom: StartOptions["untilRoom"];
   readonly #stopping = new AbortController();
   #timedOut = false;
@@ -61,11 +70,11 @@ export class HostProcess {
   private constructor(
     guest: GuestClient,
     spec: ProcessSpec,
-    spool: Spool,
+    { spool, secrets, untilRoom }: Beginning,
     first: GuestProcess,
-    untilRoom: StartOptions["untilRoom"],
   ) {
     this.#guest = guest;
+    this.#output = new RedactedOutput(spool, secrets.redactor);
     this.#untilRoom = untilRoom;
     this.spec = spec;
     this.spool = spool;
@@ -75,24 +84,28 @@ export class HostProcess {
   }
 
   /**
-   * Starts it, or takes it up when a call before this one did. Errors: StartRefused (CWD_NOT_FOUND, USER_NOT_FOUND,
-   * INVALID_INPUT, GUEST_UNRESPONSIVE), then nothing runs; those of the guest client and the signal's reason: it may.
+   * Starts it, or takes it up when a call before this one did. Its secrets' values go to the guest and nowhere else, and
+   * its output comes into the spool without them. Errors: StartRefused (CWD_NOT_FOUND, USER_NOT_FOUND, INVALID_INPUT,
+   * SECRET_UNKNOWN, GUEST_UNRESPONSIVE), then nothing runs; those of the guest client and the signal's reason: it may.
    */
   static async start(
     guest: GuestClient,
     spec: ProcessSpec,
     spool: Spool,
+    secrets: Secrets,
     start: StartOptions = {},
   ): Promise<HostProcess> {
     const { signal, untilRoom } = start;
     try {
+      const plain = Object.entries(spec.env).map(([name, value]) => bytes(`${name}=${value}`));
+      const env = [...plain, ...secrets.environment(spec.secretEnv)];
       const response = await guest.call(
         (calls, options) =>
           calls.startProcess(
             {
               processId: spec.processId,
               argv: spec.argv.map(bytes),
-              env: Object.entries(spec.env).map(([name, value]) => bytes(`${name}=${value}`)),
+              env,
               cwd: bytes(spec.cwd),
               user: spec.user,
               tty: spec.terminal,
@@ -106,9 +119,9 @@ export class HostProcess {
       );
       if (response.process === undefined)
         throw new PyroError("GUEST_UNRESPONSIVE", "The guest's answer is incomplete.");
-      return new HostProcess(guest, spec, spool, response.process, untilRoom);
+      return new HostProcess(guest, spec, { spool, secrets, untilRoom }, response.process);
     } catch (error) {
-      throw refusal(error, spec);
+      throw refusal(error, spec, secrets);
     }
   }
 
@@ -184,6 +197,7 @@ export class HostProcess {
       // The reason is a line of the host's own, behind what the guest printed: such a process is not asked again.
       if (!first.running && first.startError !== "") {
         if (this.spool.end === first.outputEnd) await this.#explain(first);
+        await this.#kept(() => this.#output.end(this.#stopping.signal));
         return endOf(first);
       }
       for await (const event of this.#guest.readOutput(this.spec.processId, this.spool.end, this.#stopping.signal)) {
@@ -193,11 +207,14 @@ export class HostProcess {
           const stream = event.value.stream === Stream.STDERR ? "stderr" : "stdout";
           await this.#append(stream, event.value.cursor, event.value.data);
         } else if (event.case === "exited") {
+          await this.#kept(() => this.#output.end(this.#stopping.signal));
           return endOf(event.value);
         }
       }
       throw new PyroError("GUEST_UNRESPONSIVE", "The guest stopped telling about the command.");
     } catch (error) {
+      // It runs on when only this daemon goes: what is held back is read again by the next.
+      if (PyroError.from(error).code !== "CANCELLED") await this.#output.end().catch(() => {});
       if (this.#timedOut) {
         return { exitCode: 128 + SIGKILL, signal: "SIGKILL", timedOut: true, outOfMemory: false, endedAt: now() };
       }
@@ -207,15 +224,21 @@ export class HostProcess {
         : error;
     } finally {
       clearTimeout(timer);
+      await this.#output.close();
       await this.spool.finish();
     }
   }
 
   async #append(stream: "stdout" | "stderr", cursor: bigint, data: Uint8Array): Promise<void> {
+    await this.#kept(() => this.#output.append(stream, cursor, data, this.#stopping.signal));
+  }
+
+  /** Again and again while the host has no room for it. */
+  async #kept(write: () => Promise<void>): Promise<void> {
     const { signal } = this.#stopping;
     for (;;) {
       try {
-        return await this.spool.append(stream, cursor, data, signal);
+        return await write();
       } catch (error) {
         const full = PyroError.from(error).code === "HOST_DISK_FULL";
         if (!full || signal.aborted || this.#untilRoom === undefined) throw error;
@@ -227,7 +250,7 @@ export class HostProcess {
   /** A command that could not be started says why where a shell would: on its stderr. */
   async #explain(process: GuestProcess): Promise<void> {
     if (process.startError === "") return;
-    await this.spool.append(
+    await this.#output.append(
       "stderr",
       this.spool.end,
       Buffer.from(`pyro: ${process.startError.slice(0, MAX_REASON)}\n`),
@@ -251,9 +274,13 @@ export class HostProcess {
 /** The guest answered that it does not start it: nothing runs. */
 export class StartRefused extends PyroError {}
 
-function refusal(error: unknown, spec: ProcessSpec): unknown {
+function refusal(error: unknown, spec: ProcessSpec, secrets: Secrets): unknown {
+  if (error instanceof PyroError && error.code === "SECRET_UNKNOWN") {
+    return new StartRefused(error.code, error.message, { details: error.details });
+  }
   if (!(error instanceof ConnectError)) return error;
-  const { rawMessage: message, code } = error;
+  const { code } = error;
+  const message = secrets.redactor.text(error.rawMessage);
   const options = { cause: error };
   if (code === Code.NotFound && message.startsWith("cwd:")) {
     return new StartRefused("CWD_NOT_FOUND", `There is no directory ${spec.cwd} in the guest.`, options);

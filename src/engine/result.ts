@@ -3,7 +3,7 @@
 import { PyroError } from "../errors/error.ts";
 import type { OutputOf } from "../operations/table.ts";
 import type { ProcessEnd } from "./process.ts";
-import type { Spool } from "./spool.ts";
+import { partOf, type Spool } from "./spool.ts";
 
 /** Most output in one result when nothing else is asked for, bytes. */
 export const DEFAULT_RESULT_BYTES = 65_536;
@@ -68,6 +68,7 @@ export async function withOutput(facts: ProcessFacts, spool: Spool, from: bigint
   let left = maxBytes;
   let omitted = 0;
   let more = false;
+  let redacted = false;
   let cut: "stdout" | "stderr" | undefined;
   let last: "stdout" | "stderr" | undefined;
   for await (const chunk of spool.read(from, false)) {
@@ -76,13 +77,14 @@ export async function withOutput(facts: ProcessFacts, spool: Spool, from: bigint
       cursor = chunk.next;
       continue;
     }
-    const data = chunk.data.subarray(0, left);
+    const { data, next } = partOf(chunk, left, left === maxBytes);
     parts[chunk.stream].push(data);
     last = chunk.stream;
     left -= data.length;
-    cursor = chunk.cursor + BigInt(data.length);
-    if (data.length < chunk.data.length) cut = chunk.stream;
-    if (left === 0) {
+    cursor = next;
+    redacted ||= chunk.redacted === true;
+    if (next < chunk.next) cut = chunk.stream;
+    if (left === 0 || next < chunk.next) {
       more = cursor < spool.end;
       break;
     }
@@ -101,6 +103,7 @@ export async function withOutput(facts: ProcessFacts, spool: Spool, from: bigint
     stderr_encoding: stderr.encoding,
     stderr_truncated: omitted > 0 || (more && last === "stderr"),
     omitted_bytes: omitted,
+    redacted,
   };
 }
 

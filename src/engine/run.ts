@@ -9,11 +9,13 @@ import type { DiskUser } from "./disk-watch.ts";
 import { checkDisk, checkSize } from "./limits.ts";
 import type { Machines } from "./machines.ts";
 import type { MicroVm } from "./microvm.ts";
+import { type Networks, wishOf } from "./network.ts";
 import type { Paths } from "./paths.ts";
 import type { Preparation, Prepared } from "./preparation.ts";
 import { HostProcess, type ProcessEnd } from "./process.ts";
 import { type ProcessSpec, specOf, within } from "./process-spec.ts";
 import type { ProcessFacts } from "./result.ts";
+import { type SecretFacts, Secrets } from "./secrets/secrets.ts";
 import { Spool } from "./spool.ts";
 import type { Progress } from "./templates.ts";
 
@@ -27,6 +29,7 @@ export interface RunContext {
   readonly paths: Paths;
   readonly preparation: Preparation;
   readonly machines: Machines;
+  readonly networks: Networks;
 }
 
 export interface RunRequest {
@@ -53,6 +56,7 @@ export interface RunRecord {
   readonly process: ProcessSpec;
   readonly started_at: string | null;
   readonly end: ProcessEnd | null;
+  readonly secrets?: readonly SecretFacts[];
 }
 
 export class Run implements DiskUser {
@@ -67,6 +71,7 @@ export class Run implements DiskUser {
   readonly #context: RunContext;
   readonly #cancelling = new AbortController();
   readonly #listeners = new Set<(event: EventOf<"run">) => void>();
+  #secrets: Secrets;
   #record: RunRecord;
   #spool: Spool | undefined;
   #vm: MicroVm | undefined;
@@ -75,8 +80,14 @@ export class Run implements DiskUser {
   readonly #prepared = Promise.withResolvers<void>();
   #settledPreparing = false;
 
-  private constructor(context: RunContext, record: RunRecord, begin: (run: Run) => Promise<HostProcess | undefined>) {
+  private constructor(
+    context: RunContext,
+    record: RunRecord,
+    secrets: Secrets,
+    begin: (run: Run) => Promise<HostProcess | undefined>,
+  ) {
     this.#context = context;
+    this.#secrets = secrets;
     this.#record = record;
     this.vmId = record.vm_id;
     this.#directory = join(context.paths.runs, record.vm_id);
@@ -89,8 +100,11 @@ export class Run implements DiskUser {
     );
   }
 
-  /** Begins a run; everything that may fail does so in `started` and `ended`. */
+  /** Begins a run; what else may fail does so in `started` and `ended`. Errors: INVALID_INPUT, those of secrets. */
   static begin(context: RunContext, request: RunRequest): Run {
+    const secrets = Secrets.given(request.input.secrets);
+    const process = specOf(PROCESS_ID, request.input, request);
+    secrets.check(process.secretEnv);
     const record: RunRecord = {
       schema_version: RUN_SCHEMA_VERSION,
       vm_id: request.vmId,
@@ -98,16 +112,17 @@ export class Run implements DiskUser {
       environment_digest: null,
       stage: "preparing",
       attached: request.attached,
-      process: specOf(PROCESS_ID, request.input, request),
+      process,
       started_at: null,
       end: null,
+      ...(secrets.facts.length === 0 ? {} : { secrets: secrets.facts }),
     };
-    return new Run(context, record, (run) => run.#begin(request.input));
+    return new Run(context, record, secrets, (run) => run.#begin(request.input));
   }
 
   /** Takes up a run that another daemon began: one that is ready or has exited. */
   static adopt(context: RunContext, record: RunRecord, vm: MicroVm | undefined): Run {
-    return new Run(context, record, (run) => run.#takeUp(vm));
+    return new Run(context, record, Secrets.none, (run) => run.#takeUp(vm));
   }
 
   get facts(): ProcessFacts {
@@ -125,6 +140,10 @@ export class Run implements DiskUser {
   /** Its end is known. */
   get over(): boolean {
     return this.#record.end !== null;
+  }
+
+  get secrets(): Secrets {
+    return this.#secrets;
   }
 
   get attached(): boolean {
@@ -217,6 +236,7 @@ export class Run implements DiskUser {
     const begun = machines.begin();
     let prepared: Prepared | undefined;
     try {
+      const wish = wishOf(input);
       await checkSize(input);
       await checkDisk(paths);
       await this.#prepareDirectory();
@@ -233,6 +253,9 @@ export class Run implements DiskUser {
       const options = { machineId: this.vmId, diskPath: this.#diskPath, signal };
       this.#vm = await machines.obtain(prepared, options, progress);
       signal.throwIfAborted();
+      await this.#context.networks.connect(this.#vm, wish, undefined);
+      signal.throwIfAborted();
+      await this.#secrets.put(this.#vm.guest, signal);
       const process = within(prepared.environment.env, this.#record.process);
       await this.#save({
         ...this.#record,
@@ -249,8 +272,9 @@ export class Run implements DiskUser {
 
   async #takeUp(vm: MicroVm | undefined): Promise<HostProcess | undefined> {
     this.#settlePreparing();
-    this.#spool = await Spool.open(join(this.#directory, "output"));
     this.#vm = vm;
+    this.#spool = await Spool.open(join(this.#directory, "output"));
+    this.#secrets = await Secrets.load(join(this.#directory, "secrets"), this.#record.secrets);
     if (this.#record.stage === "exited") {
       await this.#spool.finish();
       return undefined;
@@ -274,12 +298,13 @@ export class Run implements DiskUser {
     // Its own name, once: two runs under one id would share a disk.
     await mkdir(this.#directory, { mode: 0o700 });
     await this.#save(this.#record);
+    await this.#secrets.store(join(this.#directory, "secrets"));
     this.#spool = await Spool.open(join(this.#directory, "output"));
   }
 
   async #startProcess(): Promise<HostProcess> {
     if (this.#vm === undefined) throw new PyroError("INTERNAL", "A process was to be started without a microVM.");
-    const process = await HostProcess.start(this.#vm.guest, this.#record.process, this.spool);
+    const process = await HostProcess.start(this.#vm.guest, this.#record.process, this.spool, this.#secrets);
     this.#process = process;
     if (this.#cancelling.signal.aborted) process.abandon(this.#cancelling.signal.reason as PyroError);
     await this.#save({ ...this.#record, started_at: process.startedAt });

@@ -14,6 +14,7 @@ import type { KnownVms } from "./known-vms.ts";
 import { MicroVm } from "./microvm.ts";
 import { DEFAULT_RESULT_BYTES, parseCursor, withOutput, withoutOutput } from "./result.ts";
 import { RUN_SCHEMA_VERSION, Run, type RunContext, type RunRecord, type RunRequest } from "./run.ts";
+import { isSecretFacts } from "./secrets/secrets.ts";
 
 /** How long a run that is not attached is kept after it was last asked for. */
 const KEPT_MS = 10 * 60_000;
@@ -71,6 +72,11 @@ export class Runs {
       entry = this.#add(Run.begin(this.#context, { ...request, vmId, attached: options.attached }));
     }
     return this.#hold(entry);
+  }
+
+  /** Undefined when there is none. */
+  find(vmId: string): Run | undefined {
+    return this.#entries.get(vmId)?.run;
   }
 
   /** Reads a run's output from a cursor on. Errors: VM_NOT_FOUND, PROCESS_NOT_FOUND, CURSOR_INVALID, MICROVM_LOST. */
@@ -221,6 +227,7 @@ function isRecordOf(name: string, record: RunRecord | undefined): record is RunR
     typeof record.machine_id === "string" &&
     typeof record.process?.processId === "string" &&
     Array.isArray(record.process.argv) &&
+    (record.secrets === undefined || isSecretFacts(record.secrets)) &&
     (record.stage === "ready" || record.stage === "preparing" || typeof record.end?.exitCode === "number")
   );
 }

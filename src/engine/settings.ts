@@ -8,6 +8,9 @@ export interface Settings {
   readonly unconfined: boolean;
   readonly poolSize: number;
   readonly templateLimit: number;
+  readonly networkNamespace: string | undefined;
+  readonly nameServers: readonly string[] | undefined;
+  readonly publicRanges: readonly string[] | undefined;
 }
 
 /** Errors: INVALID_INPUT naming the variable or file that cannot be understood. */
@@ -18,5 +21,8 @@ export function readSettings(environment: NodeJS.ProcessEnv, file: ConfigFile = 
     unconfined: settingValue(SETTINGS.unconfined, environment, file),
     poolSize: settingValue(SETTINGS.poolSize, environment, file),
     templateLimit: settingValue(SETTINGS.templateLimit, environment, file),
+    networkNamespace: settingValue(SETTINGS.networkNamespace, environment, file),
+    nameServers: settingValue(SETTINGS.nameServers, environment, file),
+    publicRanges: settingValue(SETTINGS.publicRanges, environment, file),
   };
 }

@@ -3,7 +3,7 @@
 //
 // A segment is named by the cursor of its first byte. In it: records of stream (1 byte), length (4 bytes, big endian),
 // data. A gap record's data is the number of bytes that were lost (8 bytes, big endian), and it advances the cursor by
-// as much.
+// as much. A record of what was redacted begins with the number of bytes that it stands for, and advances the cursor by that.
 import { type FileHandle, mkdir, open, readdir, truncate, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { orAborted } from "../abort/or-aborted.ts";
@@ -14,11 +14,13 @@ export const KEPT_BYTES = 64 << 20;
 /** How far the slowest attached reader may fall behind before appending waits for it. */
 const READER_WINDOW_BYTES = 16 << 20;
 const HEADER_BYTES = 5;
+const COUNT_BYTES = 8;
 const READ_BYTES = 256 << 10;
 
 export type SpoolStream = "stdout" | "stderr" | "gap";
 
 const TAGS: Record<SpoolStream, number> = { stdout: 1, stderr: 2, gap: 3 };
+const REDACTED_TAGS = { stdout: 4, stderr: 5 } as const;
 
 export interface SpoolChunk {
   readonly stream: SpoolStream;
@@ -28,6 +30,19 @@ export interface SpoolChunk {
   readonly next: bigint;
   /** Empty for a gap, whose size is next - cursor. */
   readonly data: Buffer;
+  /** True for what stands for other bytes: its length says nothing of theirs, which is next - cursor. */
+  readonly redacted?: boolean;
+}
+
+/**
+ * At most so many bytes of a chunk, and the cursor behind them. What stands for others is given whole, or, unless it is the
+ * `first` of an answer, not at all.
+ */
+export function partOf(chunk: SpoolChunk, most: number, first: boolean): { data: Buffer; next: bigint } {
+  const data = chunk.data.subarray(0, most);
+  if (!chunk.redacted) return { data, next: chunk.cursor + BigInt(data.length) };
+  if (data.length === chunk.data.length || first) return { data, next: chunk.next };
+  return { data: Buffer.alloc(0), next: chunk.cursor };
 }
 
 interface Segment {
@@ -53,6 +68,7 @@ export class Spool {
   readonly #segments: Segment[];
   #file: FileHandle | undefined;
   #fileBytes: number;
+  #redacted = false;
   /** The last write failed: the file may hold more than whole records. */
   #torn = false;
   #end: bigint;
@@ -91,6 +107,11 @@ export class Spool {
     return this.#end;
   }
 
+  /** True when something that was written, or read, by this daemon stands for other bytes. */
+  get redacted(): boolean {
+    return this.#redacted;
+  }
+
   /** True when nothing more will come. */
   get finished(): boolean {
     return this.#ended;
@@ -104,20 +125,27 @@ export class Spool {
   /**
    * Appends a chunk that starts at `cursor`; a jump is recorded as a gap, what is known already is skipped. Waits for
    * attached readers that are far behind; rejects with the signal's reason when it aborts meanwhile. What failed may be
-   * appended again.
+   * appended again. With `standsFor` the data is in the place of so many other bytes.
    */
-  async append(stream: "stdout" | "stderr", cursor: bigint, data: Uint8Array, signal?: AbortSignal): Promise<void> {
+  async append(
+    stream: "stdout" | "stderr",
+    cursor: bigint,
+    data: Uint8Array,
+    signal?: AbortSignal,
+    standsFor?: number,
+  ): Promise<void> {
     let bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
     if (cursor < this.#end) {
       const known = this.#end - cursor;
-      if (known >= BigInt(bytes.length)) return;
+      if (standsFor !== undefined || known >= BigInt(bytes.length)) return;
       bytes = bytes.subarray(Number(known));
     } else if (cursor > this.#end) {
-      const lost = Buffer.alloc(8);
-      lost.writeBigUInt64BE(cursor - this.#end);
-      await this.#write("gap", lost, cursor - this.#end);
+      await this.#write("gap", counted(cursor - this.#end), cursor - this.#end);
     }
-    await this.#write(stream, bytes, BigInt(bytes.length));
+    if (standsFor !== undefined) {
+      const advance = BigInt(standsFor);
+      await this.#write(stream, Buffer.concat([counted(advance), bytes]), advance, true);
+    } else await this.#write(stream, bytes, BigInt(bytes.length));
     await this.#waitForReaders(signal);
   }
 
@@ -165,6 +193,15 @@ export class Spool {
     }
   }
 
+  /** Whether something of what is kept before a cursor stands for other bytes. */
+  async redactedBefore(cursor: bigint): Promise<boolean> {
+    for await (const chunk of this.read(this.start < cursor ? this.start : cursor, false)) {
+      if (chunk.redacted) return chunk.cursor < cursor;
+      if (chunk.next >= cursor) return false;
+    }
+    return false;
+  }
+
   /** Resolves when there is something behind the cursor, when it has ended, or when the signal aborts. */
   async waitBeyond(cursor: bigint, signal: AbortSignal): Promise<void> {
     while (cursor >= this.#end && !this.#ended && !signal.aborted) {
@@ -189,9 +226,12 @@ export class Spool {
           const known = cursor - record.cursor;
           const skip = known > 0n ? known : 0n;
           const start = record.cursor + skip;
-          const data = record.stream === "gap" ? record.data : record.data.subarray(Number(skip));
+          const whole = record.stream === "gap" || record.redacted;
+          const data = whole ? record.data : record.data.subarray(Number(skip));
           cursor = record.next;
-          yield { stream: record.stream, cursor: start, next: record.next, data };
+          if (record.redacted) this.#redacted = true;
+          const chunk = { stream: record.stream, cursor: start, next: record.next, data };
+          yield record.redacted ? { ...chunk, redacted: true } : chunk;
         }
         reader.place = { segment: segment.start, offset, cursor: record.next };
         if (cursor >= upTo) return;
@@ -208,13 +248,13 @@ export class Spool {
     }
   }
 
-  async #write(stream: SpoolStream, data: Buffer, advance: bigint): Promise<void> {
+  async #write(stream: SpoolStream, data: Buffer, advance: bigint, redacted = false): Promise<void> {
     if (this.#segments.length === 0 || this.#fileBytes >= SEGMENT_BYTES) await this.#nextSegment();
     const segment = this.#segments.at(-1);
     if (segment === undefined) throw new Error("a spool without a segment");
     this.#file ??= await open(segment.path, "a", 0o600);
     const record = Buffer.allocUnsafe(HEADER_BYTES + data.length);
-    record.writeUInt8(TAGS[stream], 0);
+    record.writeUInt8(redacted && stream !== "gap" ? REDACTED_TAGS[stream] : TAGS[stream], 0);
     record.writeUInt32BE(data.length, 1);
     data.copy(record, HEADER_BYTES);
     // A record that was cut by a full disk must not stay in front of others.
@@ -224,6 +264,7 @@ export class Spool {
     this.#torn = false;
     this.#fileBytes += record.length;
     this.#end += advance;
+    this.#redacted ||= redacted;
     this.#notify();
   }
 
@@ -280,9 +321,12 @@ async function* records(segment: Segment, from?: Place): AsyncGenerator<SpoolChu
         if (bytes.length - at < HEADER_BYTES + length) break;
         const data = bytes.subarray(at + HEADER_BYTES, at + HEADER_BYTES + length);
         at += HEADER_BYTES + length;
-        const stream = streamOf(bytes.readUInt8(at - HEADER_BYTES - length));
-        const next = cursor + (stream === "gap" ? data.readBigUInt64BE(0) : BigInt(length));
-        yield { stream, cursor, next, data: stream === "gap" ? Buffer.alloc(0) : data, offset: position + at };
+        const tag = bytes.readUInt8(at - HEADER_BYTES - length);
+        const stream = streamOf(tag);
+        const redacted = tag === REDACTED_TAGS.stdout || tag === REDACTED_TAGS.stderr;
+        const next = cursor + (stream === "gap" || redacted ? data.readBigUInt64BE(0) : BigInt(length));
+        const shown = stream === "gap" ? Buffer.alloc(0) : redacted ? data.subarray(COUNT_BYTES) : data;
+        yield { stream, cursor, next, data: shown, redacted, offset: position + at };
         cursor = next;
       }
       held = bytes.subarray(at);
@@ -294,7 +338,14 @@ async function* records(segment: Segment, from?: Place): AsyncGenerator<SpoolChu
 }
 
 function streamOf(tag: number): SpoolStream {
-  return tag === TAGS.gap ? "gap" : tag === TAGS.stderr ? "stderr" : "stdout";
+  if (tag === TAGS.gap) return "gap";
+  return tag === TAGS.stderr || tag === REDACTED_TAGS.stderr ? "stderr" : "stdout";
+}
+
+function counted(bytes: bigint): Buffer {
+  const count = Buffer.alloc(COUNT_BYTES);
+  count.writeBigUInt64BE(bytes);
+  return count;
 }
 
 /** Where a segment's whole records end, as a cursor and as bytes of the file. */

@@ -1,4 +1,7 @@
-// Every error code of pyro, with what follows from it. Codes are chosen here and nowhere else.
+// Every error code of pyro, with what follows from it. Codes are chosen here, and in the parts of this that it names.
+import { NETWORK_CODES } from "./network-codes.ts";
+import { OUTGOING_CODES } from "./outgoing-codes.ts";
+import { SECRET_CODES } from "./secret-codes.ts";
 
 /** What a code means to callers. */
 export interface CodeFacts {
@@ -119,6 +122,8 @@ export const CODES = {
     hint: "Ask for less; the message names the limit.",
     mcpHint: "Ask for less; the message names the limit.",
   },
+  ...NETWORK_CODES,
+  ...OUTGOING_CODES,
   CONFINEMENT_UNAVAILABLE: {
     exit: 1,
     retryable: false,
@@ -253,12 +258,6 @@ export const CODES = {
     hint: "Remove something in the workspace, or create one with a larger --disk-mib; nothing was changed.",
     mcpHint: "Remove something in the workspace, or create one with a larger `disk_mib`; nothing was changed.",
   },
-  BASELINE_MISSING: {
-    exit: 1,
-    retryable: false,
-    hint: "There is nothing to compare with: use git in the workspace, or create it again from its seed.",
-    mcpHint: "There is nothing to compare with: use git in the workspace, or create it again from its seed.",
-  },
   DISK_DAMAGED: {
     exit: 1,
     retryable: false,
@@ -362,6 +361,7 @@ export const CODES = {
     hint: "Name a user of the guest's /etc/passwd, or a numeric id, with --user.",
     mcpHint: "Name a user of the guest's /etc/passwd, or a numeric id, with `user`.",
   },
+  ...SECRET_CODES,
   COMMAND_FAILED: {
     exit: 1,
     retryable: false,

@@ -11,6 +11,8 @@ export interface Installation {
   /** The program inside the guest. */
   readonly guestd: string;
   readonly launcher: string;
+  /** The network of a microVM. */
+  readonly netd: string;
   /** Fetches images from registries. */
   readonly image: string;
   /** Unpacks kernels. */
@@ -34,6 +36,7 @@ export function installation(): Installation {
     command: join(root, "bin", "pyro"),
     guestd: join(root, "dist", "guest", "guestd"),
     launcher: join(root, "dist", "host", "pyro-launch"),
+    netd: join(root, "dist", "host", "pyro-netd"),
     image: join(root, "dist", "host", "pyro-image"),
     vmlinux: join(root, "dist", "host", "pyro-vmlinux"),
   };

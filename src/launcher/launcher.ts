@@ -225,6 +225,11 @@ function toPyroError(error: unknown): unknown {
       cause: error,
     });
   }
+  if (message.startsWith("network: ")) {
+    return new PyroError("NETWORK_FAILED", `The microVM's network does not work: ${message.slice(9)}`, {
+      cause: error,
+    });
+  }
   if (error.code === Code.FailedPrecondition && message.startsWith("digest: ")) return error;
   if (message.includes("no space left on device")) {
     return new PyroError("HOST_DISK_FULL", `The launcher found no space left: ${message}`, { cause: error });

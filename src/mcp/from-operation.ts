@@ -12,11 +12,13 @@ import type { Where } from "../client/where.ts";
 import { PyroError } from "../errors/error.ts";
 import { parseInput } from "../operations/check.ts";
 import type { McpShape, Operation, Profile } from "../operations/define.ts";
+import type { NetworkPolicy } from "../operations/fields.ts";
 import type { InputOf, OperationName } from "../operations/table.ts";
 import { OPERATIONS } from "../operations/table.ts";
 import { ask } from "./ask.ts";
 import { type CommandName, runCommand } from "./command.ts";
 import { exportDisk } from "./disk-export.ts";
+import { withinPolicy } from "./network.ts";
 import { bringOut } from "./outgoing.ts";
 import { Request } from "./request.ts";
 import { errorResult } from "./result.ts";
@@ -35,17 +37,19 @@ export interface Tool {
 }
 
 /** The tools of a profile. Needs no daemon until one is called. */
-export function toolsOf(where: Where, profile: Profile, transfers: Transfers): Tool[] {
+export function toolsOf(where: Where, server: Server): Tool[] {
   const rows: readonly Operation[] = Object.values(OPERATIONS);
   return rows.flatMap((row) =>
-    "tool" in row.mcp && row.profiles.includes(profile) ? [toolFor(where, row, row.mcp, { profile, transfers })] : [],
+    "tool" in row.mcp && row.profiles.includes(server.profile) ? [toolFor(where, row, row.mcp, server)] : [],
   );
 }
 
 /** What a tool is told of its server. */
-interface Server {
+export interface Server {
   readonly profile: Profile;
   readonly transfers: Transfers;
+  /** The most that a tool may ask of a network. */
+  readonly networkPolicy: NetworkPolicy;
 }
 
 function toolFor(where: Where, row: Operation, shape: McpShape, server: Server): Tool {
@@ -67,7 +71,8 @@ function toolFor(where: Where, row: Operation, shape: McpShape, server: Server):
     call: async (args, context) => {
       try {
         const given = withUserDefaults(row.name as OperationName, args ?? {}, where.environment);
-        const parsed: Record<string, unknown> = parseInput(asTool, given);
+        const asked: Record<string, unknown> = server.transfers.secrets.with(parseInput(asTool, given));
+        const parsed = withinPolicy(row.name as OperationName, asked, server.networkPolicy);
         using request = new Request(context, parsed.wait_seconds);
         return await carryOut(where, row, parsed, request, server);
       } catch (thrown) {

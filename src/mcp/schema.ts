@@ -3,6 +3,7 @@ import type { StandardSchemaWithJSON } from "@modelcontextprotocol/server";
 import * as z from "zod";
 import type { McpShape, Operation } from "../operations/define.ts";
 import { maxBytes } from "../operations/fields.ts";
+import { secretNames } from "../operations/secret.ts";
 
 /** wait_seconds of a call that says none. */
 export const DEFAULT_WAIT_SECONDS = 30;
@@ -19,6 +20,8 @@ export function toolInput(row: Operation, shape: McpShape): z.ZodObject {
   if (fields.limit) fields.limit = bare(fields.limit).default(DEFAULT_LIMIT);
   // A row may give more at once than a model should be given.
   if (fields.max_bytes) fields.max_bytes = maxBytes.optional();
+  // A value is nothing for a model to hold.
+  if (fields.secrets) fields.secrets = secretNames.optional();
   return z.strictObject(fields);
 }
 

@@ -4,9 +4,11 @@ import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import type { Where } from "../client/where.ts";
 import { installation } from "../host/installation.ts";
 import type { Profile } from "../operations/define.ts";
+import type { NetworkPolicy } from "../operations/fields.ts";
 import { Exports } from "./disk-export.ts";
 import { toolsOf } from "./from-operation.ts";
 import { HostPaths } from "./host-paths.ts";
+import { ServedSecrets } from "./secrets.ts";
 import { Creations, type Transfers } from "./transfer.ts";
 
 const INSTRUCTIONS: Readonly<Record<"run" | "workspaces", string>> = {
@@ -27,13 +29,22 @@ export interface ServeOptions {
   readonly allowRead?: readonly string[];
   /** The same for writing. */
   readonly allowWrite?: readonly string[];
+  /** The most that tools may ask of a network. */
+  readonly networkPolicy?: NetworkPolicy | undefined;
+  /** Secrets that tools may name, as references. */
+  readonly secrets?: readonly string[];
 }
 
 /** A server with the tools of a profile; it reaches for the daemon only when a tool is called. */
-export function createServer(where: Where, profile: Profile, transfers: Transfers): McpServer {
+export function createServer(
+  where: Where,
+  profile: Profile,
+  transfers: Transfers,
+  networkPolicy: NetworkPolicy = "off",
+): McpServer {
   const instructions = INSTRUCTIONS[profile === "vm-run" ? "run" : "workspaces"];
   const server = new McpServer({ name: "pyro", version: installation().version }, { instructions });
-  for (const tool of toolsOf(where, profile, transfers)) {
+  for (const tool of toolsOf(where, { profile, transfers, networkPolicy })) {
     const { name, title, description, annotations, inputSchema, outputSchema } = tool;
     server.registerTool(name, { title, description, annotations, inputSchema, outputSchema }, (args, context) =>
       tool.call(args, context),
@@ -44,11 +55,11 @@ export function createServer(where: Where, profile: Profile, transfers: Transfer
 
 /**
  * Serves until stdin ends. Calls under way are then cancelled, as nobody is left to read their results; commands in
- * workspaces go on. Errors: INVALID_INPUT for a directory that is none.
+ * workspaces go on. Errors: INVALID_INPUT for a directory that is none, those of reading secrets.
  */
 export async function serve(where: Where, profile: Profile, options: ServeOptions = {}): Promise<void> {
   const cwd = process.cwd();
-  const { allowRead = [], allowWrite = [] } = options;
+  const { allowRead = [], allowWrite = [], networkPolicy } = options;
   const creations = new Creations();
   const transfers = {
     where,
@@ -56,8 +67,9 @@ export async function serve(where: Where, profile: Profile, options: ServeOption
     rule: await HostPaths.open({ cwd, allowRead, allowWrite }),
     creations,
     exports: new Exports(),
+    secrets: await ServedSecrets.read(options.secrets ?? [], where.environment, cwd),
   };
-  const handle = serveStdio(() => createServer(where, profile, transfers), {
+  const handle = serveStdio(() => createServer(where, profile, transfers, networkPolicy), {
     onerror: (error) => {
       process.stderr.write(`pyro: ${error.message}\n`);
     },

@@ -13,6 +13,7 @@ import { gently, RESULT_BYTES } from "./budget.ts";
 import type { Exports } from "./disk-export.ts";
 import type { Request } from "./request.ts";
 import { type Output, result, sizeOf } from "./result.ts";
+import type { ServedSecrets } from "./secrets.ts";
 
 export type TransferName = "workspace.create" | "workspace.sync_push";
 
@@ -22,7 +23,7 @@ export interface PathRule {
   checkWrite(path: string): Promise<string>;
 }
 
-/** What a server keeps of the transfers that outlive the call they began with. */
+/** What a server keeps for its calls, and of the transfers that outlive the call they began with. */
 export interface Transfers {
   readonly where: Where;
   /** What relative paths are relative to. */
@@ -30,6 +31,7 @@ export interface Transfers {
   readonly rule: PathRule;
   readonly creations: Creations;
   readonly exports: Exports;
+  readonly secrets: ServedSecrets;
 }
 
 /** What a look at the source may take beyond the wait, ms. */

@@ -78,6 +78,7 @@ export const diskRead = defineOperation({
     offset: z.int().describe("Where the content begins in the file"),
     next_offset: z.int().nullable().describe("Offset to go on with; null when the file ends here"),
     truncated: z.boolean().describe("True when more of the file follows"),
+    redacted: f.redacted,
   }),
   errors: [...FILE_ERRORS],
   effect: { readOnly: true, destructive: false, idempotent: true, openWorld: false },

@@ -112,6 +112,28 @@ export const tty = z.boolean().describe("Give the command a terminal; stdout and
 
 export const noStdin = z.boolean().describe("Give the command no stdin: it reads an end of file at once");
 
+export const NETWORK_POLICIES = ["off", "egress", "egress+published-ports"] as const;
+export type NetworkPolicy = (typeof NETWORK_POLICIES)[number];
+
+export const networkPolicy = z
+  .enum(NETWORK_POLICIES)
+  .describe(
+    "What it may reach: off is nothing, it has no network device; egress is public hosts; egress+published-ports also lets services publish ports on this host",
+  );
+
+export const allowHosts = z
+  .array(
+    z
+      .string()
+      .max(255)
+      .regex(
+        /^(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$|^[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*$/,
+        "a host is a name such as pypi.org, a pattern such as *.pythonhosted.org, or an address",
+      ),
+  )
+  .max(256)
+  .describe("Only these hosts may be reached: names, *.NAME for all below a name, addresses");
+
 export const timeoutSeconds = z
   .number()
   .positive()
@@ -131,6 +153,10 @@ export const cursor = z.string().min(1).max(64).describe("Where to go on: the ne
 export const outputEncoding = z.enum(["utf-8", "base64"]);
 
 export const timestamp = z.string().describe("RFC 3339, UTC");
+
+export const redacted = z
+  .boolean()
+  .describe("True when a secret's value was replaced by [redacted:NAME]; cursors and offsets count what was there");
 
 /** What is known of a process and its output: the result of run, exec and process.read. */
 export const processResult = {
@@ -159,7 +185,7 @@ export const processResult = {
   next_cursor: z.string().describe("Cursor behind the output in this result"),
   started_at: timestamp,
   duration_ms: z.int().describe("Time from start to end, or until now"),
-  redacted: z.boolean(),
+  redacted,
 } as const;
 
 /** A process without its output. */

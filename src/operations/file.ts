@@ -105,6 +105,7 @@ export const fileRead = defineOperation({
     offset: z.int().describe("Where the content begins in the file"),
     next_offset: z.int().nullable().describe("Offset to go on with; null when all that was asked for is here"),
     truncated: z.boolean().describe("True when more of what was asked for follows"),
+    redacted: f.redacted,
   }),
   errors: [...FILE_ERRORS],
   effect: { readOnly: true, destructive: false, idempotent: true, openWorld: false },

@@ -3,6 +3,7 @@ import * as z from "zod";
 import { defineOperation } from "./define.ts";
 import { envEvent, PULL_ERRORS } from "./environment.ts";
 import * as f from "./fields.ts";
+import { SECRET_ERRORS, secretEnv, secrets } from "./secret.ts";
 
 /** What a streaming run tells before its output. Bytes of stdout and stderr travel beside these, not in them. */
 export const runEvent = z.discriminatedUnion("type", [
@@ -23,7 +24,11 @@ export const run = defineOperation({
     driver: f.driver.optional(),
     cwd: f.cwd.optional(),
     env: f.env.optional(),
+    secrets: secrets.optional(),
+    secret_env: secretEnv.optional(),
     user: f.user.optional(),
+    network_policy: f.networkPolicy.default("off"),
+    allow_hosts: f.allowHosts.optional(),
     tty: f.tty.default(false),
     no_stdin: f.noStdin.default(false),
     timeout_seconds: f.timeoutSeconds.optional(),
@@ -41,8 +46,11 @@ export const run = defineOperation({
     "MICROVM_START_FAILED",
     "MICROVM_LOST",
     "GUEST_UNRESPONSIVE",
+    "NETWORK_FAILED",
+    "POLICY_FORBIDDEN",
     "CWD_NOT_FOUND",
     "USER_NOT_FOUND",
+    ...SECRET_ERRORS,
   ],
   effect: { readOnly: false, destructive: false, idempotent: false, openWorld: false },
   legalIn: [],
@@ -54,11 +62,18 @@ export const run = defineOperation({
     positional: ["environment"],
     rest: "command",
     omit: ["wait_seconds", "max_bytes"],
-    flags: { env: "--env <NAME=VALUE>", tty: "-t, --tty" },
+    flags: {
+      env: "--env <NAME=VALUE>",
+      secrets: "--secret <NAME[=SOURCE]>",
+      secret_env: "--secret-env <NAME[=ENV]>",
+      tty: "-t, --tty",
+      allow_hosts: "--allow-host <host>",
+    },
     examples: [
       "pyro run -- git --version",
       "pyro run debian:12 --mem-mib 2048 -- sh -c 'nproc; free -m'",
       "echo hi | pyro run -- cat",
+      "pyro run --secret TOKEN --secret-env TOKEN -- ./deploy",
     ],
   },
   mcp: {
@@ -67,7 +82,7 @@ export const run = defineOperation({
     description:
       "Use this for one self-contained command that should not touch the host: it boots a fresh microVM, runs the " +
       "command as root in /workspace, returns its output and exit status, and throws the microVM away. Nothing is " +
-      "kept between calls. There is no network. The call answers within wait_seconds (default 30, at most 50); if " +
+      "kept between calls. There is no network unless network_policy is egress, where this server allows it. The call answers within wait_seconds (default 30, at most 50); if " +
       'the command still runs then, state is "running" and process_read with vm_id, process_id and next_cursor ' +
       "goes on from there, for at most 10 minutes. Output over the limit keeps its head and tail and says how many " +
       "bytes were left out. ENVIRONMENT_PREPARING means the environment is being built: make the same call again " +

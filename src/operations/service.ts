@@ -3,6 +3,7 @@ import * as z from "zod";
 import { defineOperation } from "./define.ts";
 import { envEvent } from "./environment.ts";
 import * as f from "./fields.ts";
+import { secretEnv } from "./secret.ts";
 import { START_ERRORS, WORKSPACE_ERRORS } from "./workspace.ts";
 
 export const SERVICE_NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -66,7 +67,9 @@ export const serviceRecord = {
     .object({ message: z.string(), log_tail: z.string(), log_tail_encoding: z.literal("utf-8") })
     .nullable()
     .describe("Why it failed, with the end of its log"),
-  published_ports: z.array(z.object({ host: z.string(), host_port: z.int(), guest_port: z.int() })),
+  published_ports: z
+    .array(z.object({ host: z.string(), host_port: z.int(), guest_port: z.int() }))
+    .describe("Ports of the host that lead to it, at 127.0.0.1 and [::1]; none when it does not run"),
 } as const;
 
 const SERVICE_ERRORS = ["WORKSPACE_NOT_FOUND", "WORKSPACE_STATE", "SERVICE_NOT_FOUND"] as const;
@@ -79,6 +82,7 @@ export const serviceStart = defineOperation({
     command: f.command,
     cwd: f.cwd.optional(),
     env: f.env.optional(),
+    secret_env: secretEnv.optional(),
     ready_file: z
       .string()
       .min(1)
@@ -111,11 +115,26 @@ export const serviceStart = defineOperation({
       .max(86_400)
       .describe("Time to become ready, seconds; the service is ended when it is over")
       .default(30),
+    publish: z
+      .array(z.string().regex(/^(\d{1,5}:)?\d{1,5}$/, "it is GUEST_PORT or HOST_PORT:GUEST_PORT"))
+      .max(16)
+      .describe(
+        "Ports that 127.0.0.1 and [::1] of the host have while it runs, [HOST_PORT:]GUEST_PORT; without HOST_PORT one that is free",
+      )
+      .optional(),
     ready_interval_ms: z.int().min(10).max(60_000).describe("Between two looks whether it is ready, ms").default(500),
     wait_seconds: f.waitSeconds.optional(),
   }),
   output: z.object(serviceRecord),
-  errors: [...WORKSPACE_ERRORS, ...START_ERRORS, "SERVICE_EXISTS", "SERVICE_FAILED", "CWD_NOT_FOUND"],
+  errors: [
+    ...WORKSPACE_ERRORS,
+    ...START_ERRORS,
+    "SERVICE_EXISTS",
+    "SERVICE_FAILED",
+    "CWD_NOT_FOUND",
+    "PORT_TAKEN",
+    "POLICY_FORBIDDEN",
+  ],
   effect: { readOnly: false, destructive: false, idempotent: false, openWorld: false },
   legalIn: ["started", "stopped", "failed"],
   profiles: ["workspace-full"],
@@ -125,7 +144,11 @@ export const serviceStart = defineOperation({
     positional: ["workspace_id", "service_name"],
     rest: "command",
     omit: ["wait_seconds"],
-    flags: { env: "--env <NAME=VALUE>" },
+    flags: {
+      env: "--env <NAME=VALUE>",
+      secret_env: "--secret-env <NAME[=ENV]>",
+      publish: "--publish <[host_port:]guest_port>",
+    },
     examples: [
       "pyro workspace service start fix-tests web --ready-http http://localhost:8000/ -- python3 -m http.server 8000",
       "pyro workspace service start fix-tests db --ready-tcp localhost:5432 --ready-timeout-seconds 60 -- ./start-db",
@@ -260,7 +283,7 @@ export const serviceLogs = defineOperation({
     output_encoding: f.outputEncoding,
     omitted_bytes: z.int().describe("Bytes before the end of this output that it lacks"),
     next_cursor: z.string().describe("Cursor behind the output in this result"),
-    redacted: z.boolean(),
+    redacted: f.redacted,
   }),
   errors: [...SERVICE_ERRORS, "CURSOR_INVALID"],
   effect: { readOnly: true, destructive: false, idempotent: true, openWorld: false },

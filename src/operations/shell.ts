@@ -3,6 +3,7 @@ import * as z from "zod";
 import { defineOperation } from "./define.ts";
 import { envEvent } from "./environment.ts";
 import * as f from "./fields.ts";
+import { secretEnv } from "./secret.ts";
 import { START_ERRORS, WORKSPACE_ERRORS } from "./workspace.ts";
 
 export const DEFAULT_COLS = 120;
@@ -52,9 +53,10 @@ export const shellOpen = defineOperation({
     cwd: f.cwd.optional(),
     cols: cols.default(DEFAULT_COLS),
     rows: rows.default(DEFAULT_ROWS),
+    secret_env: secretEnv.optional(),
   }),
   output: shellRecord,
-  errors: [...WORKSPACE_ERRORS, ...START_ERRORS, "CWD_NOT_FOUND"],
+  errors: [...WORKSPACE_ERRORS, ...START_ERRORS, "CWD_NOT_FOUND", "SECRET_UNKNOWN"],
   effect: { readOnly: false, destructive: false, idempotent: false, openWorld: false },
   legalIn: ["started", "stopped", "failed"],
   profiles: ["workspace-full"],
@@ -154,6 +156,7 @@ export const shellRead = defineOperation({
       })
       .nullable()
       .describe("With screen: where the terminal's own cursor is"),
+    redacted: f.redacted,
   }),
   errors: [...SHELL_ERRORS, "CURSOR_INVALID", "SHELL_NOT_RENDERED", "MICROVM_LOST"],
   effect: { readOnly: true, destructive: false, idempotent: true, openWorld: false },

@@ -6,6 +6,7 @@ import { envInspect, envList, envPrune, envPull } from "./environment.ts";
 import { fileEdit, fileList, fileRead, fileWrite, patchApply } from "./file.ts";
 import { doctor } from "./host.ts";
 import { workspaceClone, workspaceReset, workspaceStart, workspaceStop } from "./lifecycle.ts";
+import { networkLog, networkSet } from "./network.ts";
 import { workspaceDiff, workspaceExport } from "./outgoing.ts";
 import { processList, processRead, processSignal, processWait, processWrite, run } from "./process.ts";
 import { serviceList, serviceLogs, serviceStart, serviceStatus, serviceStop } from "./service.ts";
@@ -65,6 +66,8 @@ export const OPERATIONS = {
   "service.status": serviceStatus,
   "service.stop": serviceStop,
   "service.logs": serviceLogs,
+  "network.set": networkSet,
+  "network.log": networkLog,
   "shell.open": shellOpen,
   "shell.list": shellList,
   "shell.read": shellRead,

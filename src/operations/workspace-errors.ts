@@ -11,6 +11,7 @@ export const START_ERRORS = [
   "MICROVM_START_FAILED",
   "MICROVM_LOST",
   "GUEST_UNRESPONSIVE",
+  "NETWORK_FAILED",
 ] as const;
 
 /** What finding a workspace and looking at its state may answer with. */

@@ -1,22 +1,14 @@
 // Rows about workspaces: making, finding, changing and ending one, and bringing files in.
 import * as z from "zod";
+import { changesSomething } from "./changes.ts";
 import { defineOperation } from "./define.ts";
 import { envEvent, PULL_ERRORS } from "./environment.ts";
 import * as f from "./fields.ts";
+import { SECRET_ERRORS, secretEnv, secrets } from "./secret.ts";
+import { TRANSFER_ERRORS } from "./transfer.ts";
 import { START_ERRORS, WORKSPACE_ERRORS } from "./workspace-errors.ts";
 
 export { START_ERRORS, WORKSPACE_ERRORS };
-
-/** What bringing a host's files in may answer with. */
-const TRANSFER_ERRORS = [
-  "SOURCE_NOT_FOUND",
-  "SOURCE_UNREADABLE",
-  "ARCHIVE_INVALID",
-  "PATH_OUTSIDE",
-  "PATH_CONFLICT",
-  "GUEST_DISK_FULL",
-  "HOST_PATH_FORBIDDEN",
-] as const;
 
 export const workspaceRecord = {
   workspace_id: z.string(),
@@ -41,8 +33,8 @@ export const workspaceRecord = {
     .object({ stage: z.string(), message: z.string(), console_tail: z.string() })
     .nullable()
     .describe("Why it failed"),
-  network_policy: z.enum(["off"]),
-  allow_hosts: z.array(z.string()),
+  network_policy: z.enum(f.NETWORK_POLICIES),
+  allow_hosts: z.array(z.string()).describe("The only hosts it may reach; none for every public one"),
   workspace_path: z.string(),
   seed: z.object({
     mode: f.transferMode,
@@ -101,16 +93,21 @@ export const workspaceCreate = defineOperation({
     name: f.workspaceName.optional(),
     labels: f.labels.optional(),
     env: f.env.describe("Environment variables that every command in it gets").optional(),
+    secrets: secrets.optional(),
     ttl_seconds: f.ttlSeconds.default(f.DEFAULT_TTL_SECONDS),
+    network_policy: f.networkPolicy.default("off"),
+    allow_hosts: f.allowHosts.optional(),
     wait_seconds: f.waitSeconds.optional(),
   }),
   output: z.object(workspaceRecord),
   errors: [
     "ENVIRONMENT_PREPARING",
     "WORKSPACE_NAME_TAKEN",
+    "POLICY_FORBIDDEN",
     ...PULL_ERRORS,
     ...START_ERRORS.filter((code) => code !== "LIMIT_EXCEEDED" && code !== "DISK_EXPORT_RUNNING"),
     ...TRANSFER_ERRORS,
+    ...SECRET_ERRORS,
   ],
   effect: { readOnly: false, destructive: false, idempotent: false, openWorld: false },
   legalIn: [],
@@ -124,8 +121,10 @@ export const workspaceCreate = defineOperation({
     flags: {
       labels: "--label <KEY=VALUE>",
       env: "--env <NAME=VALUE>",
+      secrets: "--secret <NAME[=SOURCE]>",
       seed_path: "--seed-path <path>",
       exclude: "--exclude <glob>",
+      allow_hosts: "--allow-host <host>",
     },
     idOnly: "workspace_id",
     examples: [
@@ -140,7 +139,8 @@ export const workspaceCreate = defineOperation({
       "Use this to get a computer of your own for a task: a microVM that keeps its files between calls until it is " +
       "deleted. seed_path is a directory, file or tar archive on the host that becomes the content of /workspace; only " +
       "paths this server was allowed to read may be named. The result's workspace_id goes into every other workspace " +
-      "tool. ENVIRONMENT_PREPARING means the environment is being built: make the same call again in a minute. When the " +
+      "tool. It has no network unless network_policy egress is asked for and this server allows that; allow_hosts narrows " +
+      "it. ENVIRONMENT_PREPARING means the environment is being built: make the same call again in a minute. When the " +
       'state is "creating" the seed is still being sent: ask workspace_status until it is "started".',
     omit: ["driver"],
   },
@@ -191,15 +191,6 @@ export const workspaceStatus = defineOperation({
   },
   sdk: { method: "statusWorkspace" },
 });
-
-/** One that names no change was mistyped, and must not look as if it had been carried out. */
-function changesSomething({ workspace_id: _, ...changes }: object & { workspace_id: string }): boolean {
-  return Object.values(changes).some((change) => change !== undefined && change !== false && !isEmpty(change));
-}
-
-function isEmpty(change: unknown): boolean {
-  return typeof change === "object" && change !== null && Object.keys(change).length === 0;
-}
 
 export const workspaceUpdate = defineOperation({
   name: "workspace.update",
@@ -326,6 +317,7 @@ export const workspaceExec = defineOperation({
     command: f.command,
     cwd: f.cwd.optional(),
     env: f.env.optional(),
+    secret_env: secretEnv.optional(),
     user: f.user.optional(),
     tty: f.tty.default(false),
     no_stdin: f.noStdin.default(false),
@@ -335,7 +327,7 @@ export const workspaceExec = defineOperation({
     max_bytes: f.maxBytes.optional(),
   }),
   output: logEntry,
-  errors: [...WORKSPACE_ERRORS, ...START_ERRORS, "CWD_NOT_FOUND", "USER_NOT_FOUND"],
+  errors: [...WORKSPACE_ERRORS, ...START_ERRORS, "CWD_NOT_FOUND", "USER_NOT_FOUND", "SECRET_UNKNOWN"],
   effect: { readOnly: false, destructive: false, idempotent: false, openWorld: false },
   legalIn: ["started", "stopped", "failed"],
   profiles: ["workspace-core", "workspace-full"],
@@ -350,7 +342,7 @@ export const workspaceExec = defineOperation({
     positional: ["workspace_id"],
     rest: "command",
     omit: ["wait_seconds", "max_bytes"],
-    flags: { env: "--env <NAME=VALUE>", tty: "-t, --tty" },
+    flags: { env: "--env <NAME=VALUE>", secret_env: "--secret-env <NAME[=ENV]>", tty: "-t, --tty" },
     examples: [
       "pyro workspace exec fix-tests -- git status",
       "pyro workspace exec fix-tests --cwd src -- sh -c 'make && make test'",

@@ -3,6 +3,7 @@
 import { call } from "../client/call.ts";
 import { type OutgoingName, takeOut } from "../client/download/take-out.ts";
 import { download } from "../client/download.ts";
+import { withSecretFiles } from "../client/secrets.ts";
 import { withUserDefaults } from "../client/settings.ts";
 import { openStream, type Stream } from "../client/stream.ts";
 import { withUpload } from "../client/upload.ts";
@@ -105,7 +106,7 @@ export class Calls {
     const allowed = { ...row, name: "method" in row.sdk ? row.sdk.method : name, input: without(row.input, omit) };
     // Only what the row has was turned into its keys; anything else is named as it was written.
     const label = (key: string) => (Object.hasOwn(row.input.shape, key) ? camelKey(key) : key);
-    return parseInput(allowed, given, label) as InputOf<N>;
+    return withSecretFiles(parseInput(allowed, given, label) as InputOf<N>, process.cwd());
   }
 
   /** Aborts with the caller's signal, or when the client is closed. */

@@ -35,6 +35,11 @@ export class Methods {
     return this.#calls.call("workspace.delete", input, options);
   }
 
+  /** Changes which hosts a workspace may reach: those that are named, or with none every public one. */
+  setNetwork(input: t.NetworkSetInput, options: t.CallOptions = {}): Promise<t.NetworkSetResult> {
+    return this.#calls.call("network.set", input, options);
+  }
+
   /** Stops a workspace: what runs in it ends, its files are kept. Resolves when it is stopped. */
   stopWorkspace(
     input: t.WorkspaceStopInput,

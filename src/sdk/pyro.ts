@@ -7,6 +7,7 @@ import { toCamel } from "./case.ts";
 import { emitted, listing } from "./listing.ts";
 import { make } from "./making.ts";
 import { Methods } from "./methods.ts";
+import { followedNetwork } from "./network.ts";
 import { Process, type Run } from "./process.ts";
 import { ShellView } from "./shell.ts";
 import type * as t from "./types.ts";
@@ -81,6 +82,18 @@ export class Pyro extends Methods implements AsyncDisposable {
   ): AsyncIterable<t.LogEntry> | t.Listing<t.LogsPage, t.LogEntry> {
     if (input.follow) return this.#followLogs(input, options);
     const page = (cursor?: string) => this.#calls.stream("workspace.logs", { ...input, cursor }, options);
+    return listing(page, input.cursor, ({ entries }) => entries);
+  }
+
+  /** What a workspace's network let through and refused. With `follow: true` a loop that goes on with what comes later. */
+  logNetwork(input: t.FollowedNetworkLogInput, options?: t.CallOptions): AsyncIterable<t.NetworkEntry>;
+  logNetwork(input: t.NetworkLogInput, options?: t.CallOptions): t.Listing<t.NetworkLogPage, t.NetworkEntry>;
+  logNetwork(
+    input: t.NetworkLogInput | t.FollowedNetworkLogInput,
+    options: t.CallOptions = {},
+  ): AsyncIterable<t.NetworkEntry> | t.Listing<t.NetworkLogPage, t.NetworkEntry> {
+    if (input.follow) return followedNetwork(this.#calls, input, options);
+    const page = (cursor?: string) => this.#calls.stream("network.log", { ...input, cursor }, options);
     return listing(page, input.cursor, ({ entries }) => entries);
   }
 

@@ -53,6 +53,12 @@ export type LogsInput = Omit<SdkInput<"workspace.logs">, "follow"> & { readonly 
 export type FollowedLogsInput = Omit<SdkInput<"workspace.logs">, "follow"> & { readonly follow: true };
 export type LogsPage = SdkOutput<"workspace.logs">;
 export type LogEntry = LogsPage["entries"][number];
+export type NetworkSetInput = SdkInput<"network.set">;
+export type NetworkSetResult = SdkOutput<"network.set">;
+export type NetworkLogInput = Omit<SdkInput<"network.log">, "follow"> & { readonly follow?: false | undefined };
+export type FollowedNetworkLogInput = Omit<SdkInput<"network.log">, "follow"> & { readonly follow: true };
+export type NetworkLogPage = SdkOutput<"network.log">;
+export type NetworkEntry = NetworkLogPage["entries"][number];
 
 export type FileListInput = SdkInput<"workspace.file_list">;
 export type FileList = SdkOutput<"workspace.file_list">;

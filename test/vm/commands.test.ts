@@ -8,6 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { adoptMachine } from "../../src/drivers/adopt.ts";
 import { FreshStarts } from "../../src/engine/fresh.ts";
 import { MicroVm } from "../../src/engine/microvm.ts";
+import { Secrets } from "../../src/engine/secrets/secrets.ts";
 import type { CommandHost } from "../../src/engine/workspace/command-host.ts";
 import { Commands } from "../../src/engine/workspace/commands.ts";
 import type { PyroError } from "../../src/errors/error.ts";
@@ -37,6 +38,7 @@ before(async () => {
     workspaceId: "ws_aaaaaaaaaa",
     processKind: "proc",
     commandsDirectory,
+    secrets: Secrets.none,
     enter: async () => {
       inside++;
       const env = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" };

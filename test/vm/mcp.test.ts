@@ -121,6 +121,8 @@ test("profiles offer their tools", async () => {
     "workspace-full": [
       ...WORKSPACE_CORE,
       "env_list",
+      "network_log",
+      "network_set",
       "process_list",
       "process_wait",
       "process_write",

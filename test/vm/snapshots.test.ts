@@ -204,7 +204,7 @@ def commits():
         with open("repo/f%d" % (n % 7), "w") as f: f.write("x%d\\n" % n * 500)
         subprocess.run("git add -A && git commit -qm %d" % n, shell=True, cwd="repo", check=True)
         n += 1
-        if n == 2: print("commits", flush=True)
+        if n == 1: print("commits", flush=True)
 threading.Thread(target=commits, daemon=True).start()
 base = sqlite3.connect("base.db")
 base.execute("create table t (n integer, text text)")

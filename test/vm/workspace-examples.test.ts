@@ -118,6 +118,24 @@ test("examples/snapshots.ts goes back, and two ways", { timeout: 240_000 }, asyn
   await nothingLeft("snapshots");
 });
 
+test("examples/secrets.ts uses a token and shows none", { timeout: 240_000 }, async () => {
+  const program = startProgram(process.execPath, [join(ROOT, "examples", "secrets.ts")]);
+  const { status, stdout, stderr } = await program.finished;
+  assert.equal(status, 0, `${stdout}${stderr}`);
+  assert.equal(
+    stdout.toString(),
+    [
+      "using [redacted:TOKEN]; redacted: true",
+      "0",
+      "[redacted:TOKEN]",
+      "true",
+      "There is no secret TOKENS here. Did you mean TOKEN?",
+      "",
+    ].join("\n"),
+  );
+  await nothingLeft("secrets");
+});
+
 test("examples/mcp-client.mjs does what an agent does", { timeout: 240_000 }, async () => {
   const program = startProgram(process.execPath, [join(ROOT, "examples", "mcp-client.mjs")], {
     env: { PYRO: PYRO_COMMAND },

@@ -22,6 +22,7 @@ import (
 	"pyro.dev/pyro/go/internal/ports"
 	"pyro.dev/pyro/go/internal/process"
 	"pyro.dev/pyro/go/internal/rootfs"
+	"pyro.dev/pyro/go/internal/tun"
 )
 
 // version is set by the build.
@@ -82,7 +83,8 @@ func main() {
 		Report:  boot.Report,
 	})
 	go signals(table)
-	server := guestapi.New(version, table)
+	device := &tun.Network{}
+	server := guestapi.New(version, table, device)
 	check(guestapi.Warm())
 
 	enter("ports")
@@ -92,7 +94,7 @@ func main() {
 	network, err := ports.Open(ports.Net, deadline)
 	check(err)
 	go func() {
-		boot.Fatal("net", network.Serve(echo))
+		boot.Fatal("net", network.Serve(device.Serve))
 	}()
 
 	enter("settle")
@@ -112,12 +114,6 @@ func serve(handler http.Handler) func(net.Conn) {
 		BaseConfig: &http.Server{ErrorLog: log.New(io.Discard, "", 0)},
 	}
 	return func(conn net.Conn) { server.ServeConn(conn, options) }
-}
-
-// echo sends everything back. It is all that the net port is used for so far: it shows that the port carries bytes.
-func echo(conn net.Conn) {
-	defer conn.Close()
-	_, _ = io.Copy(conn, conn)
 }
 
 // signals keeps PID 1 alive whatever it is sent, and calls the reaper for its children. It does not return.

@@ -36,6 +36,7 @@ var (
 	templateIDPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
 	namePattern       = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
 	digestPattern     = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	socketPattern     = regexp.MustCompile(`^[a-z0-9-]{1,32}\.sock$`)
 )
 
 type service struct {
@@ -387,7 +388,8 @@ func coded(err error) error {
 	case errors.Is(err, vmm.ErrClosing):
 		code = connect.CodeUnavailable
 	case errors.Is(err, memory.ErrBusy), errors.Is(err, memory.ErrDigest), errors.Is(err, vmm.ErrConfinement),
-		errors.Is(err, confine.ErrTool), errors.Is(err, confine.ErrKVM), errors.Is(err, vmm.ErrMonitor):
+		errors.Is(err, confine.ErrTool), errors.Is(err, confine.ErrKVM), errors.Is(err, vmm.ErrMonitor),
+		errors.Is(err, vmm.ErrNetwork):
 		code = connect.CodeFailedPrecondition
 	case errors.Is(err, fs.ErrNotExist):
 		code = connect.CodeNotFound

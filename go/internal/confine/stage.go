@@ -23,10 +23,11 @@ const StageName = "exec-stage"
 // parent is the process that must still be there. reportFD is a descriptor that is closed by a successful exec of
 // command, and on which the stage writes why it failed otherwise. directory becomes the present one. jail is a directory
 // in which devices can be opened and programs executed, for this process and what comes of it; empty for none. cgroups
-// are files to write the process into.
-func StageArgs(parent, reportFD int, directory, jail string, cgroups, command []string) []string {
+// are files to write the process into. openFiles is how many files it may have open.
+func StageArgs(parent, reportFD int, directory, jail string, openFiles int, cgroups, command []string) []string {
 	args := []string{
-		"pyro-launch", StageName, strconv.Itoa(parent), strconv.Itoa(reportFD), directory, jail, strings.Join(cgroups, "\n"),
+		"pyro-launch", StageName, strconv.Itoa(parent), strconv.Itoa(reportFD), directory, jail, strconv.Itoa(openFiles),
+		strings.Join(cgroups, "\n"),
 	}
 	return append(args, command...)
 }
@@ -34,21 +35,22 @@ func StageArgs(parent, reportFD int, directory, jail string, cgroups, command []
 // Stage runs the stage with what follows StageName on the command line. It returns only when it failed, the exit
 // status.
 func Stage(args []string) int {
-	if len(args) < 6 {
+	if len(args) < 7 {
 		return 125
 	}
 	parent, err1 := strconv.Atoi(args[0])
 	reportFD, err2 := strconv.Atoi(args[1])
-	if err1 != nil || err2 != nil {
+	openFiles, err3 := strconv.ParseUint(args[4], 10, 32)
+	if err1 != nil || err2 != nil || err3 != nil {
 		return 125
 	}
-	err := stage(parent, reportFD, args[2], args[3], args[4], args[5:])
+	err := stage(parent, reportFD, args[2], args[3], openFiles, args[5], args[6:])
 	report := os.NewFile(uintptr(reportFD), "report")
 	fmt.Fprint(report, err)
 	return 125
 }
 
-func stage(parent, reportFD int, directory, jail, cgroups string, command []string) error {
+func stage(parent, reportFD int, directory, jail string, openFiles uint64, cgroups string, command []string) error {
 	if _, err := unix.FcntlInt(uintptr(reportFD), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
 		return fmt.Errorf("report descriptor: %w", err)
 	}
@@ -84,7 +86,7 @@ func stage(parent, reportFD int, directory, jail, cgroups string, command []stri
 	if err := limit(syscall.RLIMIT_CORE, 0); err != nil {
 		return fmt.Errorf("limit core: %w", err)
 	}
-	if err := limit(syscall.RLIMIT_NOFILE, 1024); err != nil {
+	if err := limit(syscall.RLIMIT_NOFILE, openFiles); err != nil {
 		return fmt.Errorf("limit open files: %w", err)
 	}
 	err := syscall.Exec(command[0], command, []string{"PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8"})

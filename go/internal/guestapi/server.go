@@ -22,6 +22,7 @@ import (
 	"pyro.dev/pyro/go/internal/process"
 	"pyro.dev/pyro/go/internal/rootfs"
 	"pyro.dev/pyro/go/internal/transfer"
+	"pyro.dev/pyro/go/internal/tun"
 )
 
 // requestLimit bounds a request, bytes: a file or a patch may have 16 MiB.
@@ -32,6 +33,7 @@ type Server struct {
 	guestv1connect.UnimplementedGuestServiceHandler
 	version string
 	table   *process.Table
+	network *tun.Network
 
 	// change is held, as its one element, while the microVM changes: one of Identify, MountRoot and Shutdown at a time.
 	// A disk may take for ever, so who waits for it waits no longer than the caller does.
@@ -56,9 +58,9 @@ type Server struct {
 
 var _ guestv1connect.GuestServiceHandler = (*Server)(nil)
 
-// New returns a server whose processes live in table.
-func New(version string, table *process.Table) *Server {
-	return &Server{version: version, table: table, change: make(chan struct{}, 1)}
+// New returns a server whose processes live in table, and whose packets network carries.
+func New(version string, table *process.Table, network *tun.Network) *Server {
+	return &Server{version: version, table: table, network: network, change: make(chan struct{}, 1)}
 }
 
 // Handler returns the server for HTTP. Messages are not compressed, and nobody reads the date of an answer: the link is

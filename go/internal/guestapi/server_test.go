@@ -12,7 +12,7 @@ import (
 
 // A disk that never answers holds MountRoot, and nobody longer than he is willing to wait.
 func TestHelloAnswersWhateverHangs(t *testing.T) {
-	server := New("test", nil)
+	server := New("test", nil, nil)
 	release, err := server.hold(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -155,6 +155,10 @@ func stack(disk, place string) error {
 	upper := disk + "/" + Upper
 	// The workspace's root can put there whatever it likes.
 	info, err := os.Lstat(upper)
+	if errors.Is(err, os.ErrNotExist) {
+		// Nothing ran on it yet: it was reset, or is a clone. The base is all there is, with the flags it is mounted with.
+		return unix.Mount(basePlace, place, "", unix.MS_BIND, "")
+	}
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ func (r *Registry) wait(v *vm) {
 		reap(v.child)
 	}
 	v.group.KillRest()
+	r.disconnect(v)
 	select {
 	case <-v.printed:
 	case <-time.After(time.Second):

@@ -42,6 +42,8 @@ const (
 	firstUID  = 1_900_000_000
 	uidRanges = 4096
 	slots     = 1024
+	// Users of networks lie behind all of those: no VMM has one's user.
+	firstNetworkUID = firstUID + uidRanges*slots
 )
 
 // Spec is what a microVM is started with. Its values have been checked.

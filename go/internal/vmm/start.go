@@ -23,6 +23,9 @@ import (
 // setupTime is how long the sandbox may take to be made.
 const setupTime = 15 * time.Second
 
+// vmmFiles is how many files a VMM may have open.
+const vmmFiles = 1024
+
 // vm is one microVM. Its info, over, doomed and what Keep changes of its spec are guarded by the registry's mutex; the
 // rest is set before started closes.
 type vm struct {
@@ -48,6 +51,8 @@ type vm struct {
 	printed chan struct{}
 	status  *os.File
 	monitor sync.Mutex
+	// network is its netd, nil without one. Guarded by the registry's mutex.
+	network *network
 }
 
 // Start starts a microVM and returns when its sandbox stands and the VMM is about to be executed in it; a VMM that
@@ -279,7 +284,7 @@ func (r *Registry) launch(ctx context.Context, v *vm) (err error) {
 	if v.jailed() {
 		jail = v.directory
 	}
-	stage := confine.StageArgs(os.Getpid(), reportFD, v.workingDirectory(), jail, v.group.Files(), command)
+	stage := confine.StageArgs(os.Getpid(), reportFD, v.workingDirectory(), jail, vmmFiles, v.group.Files(), command)
 	v.process, err = r.spawner.start(stage, files)
 	if err != nil {
 		printed.Close()
@@ -424,7 +429,10 @@ func (v *vm) holdChild(deadline time.Time) error {
 }
 
 // isOurs tells whether a process is a child of this microVM's bwrap, or came to us when that ended.
-func (v *vm) isOurs(pid int) bool {
+func (v *vm) isOurs(pid int) bool { return isChildOf(pid, v.process.Pid) }
+
+// isChildOf tells whether a process is a child of another, or came to us when that ended.
+func isChildOf(pid, of int) bool {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return false
@@ -435,5 +443,5 @@ func (v *vm) isOurs(pid int) bool {
 		return false
 	}
 	parent, err := strconv.Atoi(fields[1])
-	return err == nil && (parent == v.process.Pid || parent == os.Getpid())
+	return err == nil && (parent == of || parent == os.Getpid())
 }

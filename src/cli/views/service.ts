@@ -10,8 +10,11 @@ type Service = OutputOf<"service.status">;
 
 export function serviceStartView(service: Service): Shown {
   const of = `${shellWord(service.workspace_id)} ${shellWord(service.service_name)}`;
+  const ports = service.published_ports.map(
+    ({ host, host_port, guest_port }) => ` ${host}:${host_port}->${guest_port}`,
+  );
   return {
-    stdout: `${printable(service.service_name)} ${stateOf(service)}\n`,
+    stdout: `${printable(service.service_name)} ${stateOf(service)}${ports.join("")}\n`,
     note: `pyro: next: pyro workspace service logs ${of}`,
   };
 }
@@ -38,6 +41,9 @@ export function serviceStatusView(service: Service): Shown {
     ["Directory", service.cwd],
     ["Started", `${service.started_at} (${ageOf(service.started_at)} ago)`],
   ];
+  for (const { host, host_port, guest_port } of service.published_ports) {
+    facts.push(["Published", `${host}:${host_port} is port ${guest_port} of the workspace`]);
+  }
   if (readiness !== null) facts.push(["Ready by", `${readiness.type} ${readiness.target}`]);
   if (service.ready_at !== null) facts.push(["Ready", service.ready_at]);
   if (service.state === "starting" && readiness?.last_reason) facts.push(["Not yet", readiness.last_reason]);

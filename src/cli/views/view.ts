@@ -7,6 +7,7 @@ import { envInspectView, envListView, envPruneView, envPullView } from "./enviro
 import { fileChangedView, fileListView, fileReadView, patchView } from "./file.ts";
 import { workspaceCloneView, workspaceResetView, workspaceStartView, workspaceStopView } from "./lifecycle.ts";
 import { logsView } from "./logs.ts";
+import { networkLogView, networkSetView } from "./network.ts";
 import { diffView, exportView } from "./outgoing.ts";
 import {
   execView,
@@ -83,6 +84,8 @@ export const VIEWS: { readonly [N in OperationName]: View<N> } = {
   "service.status": serviceStatusView,
   "service.stop": serviceStopView,
   "service.logs": serviceLogsView,
+  "network.set": networkSetView,
+  "network.log": networkLogView,
   "shell.open": shellOpenView,
   "shell.list": shellListView,
   "shell.read": shellReadView,

@@ -61,6 +61,9 @@ export function workspaceStatusView(shown: Workspace): Shown {
     ["Idle limit", idleLimitOf(shown)],
     ["Commands", String(shown.command_count)],
   ];
+  if (shown.secrets.length > 0) {
+    facts.push(["Secrets", shown.secrets.map(({ name, source }) => `${name} (${source})`).join(", ")]);
+  }
   if (shown.service_count > 0)
     facts.push(["Services", `${shown.service_count}, ${shown.running_service_count} of them running`]);
   if (last !== null) {

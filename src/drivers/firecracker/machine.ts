@@ -26,6 +26,7 @@ export interface MachinePlace {
 
 export class FirecrackerMachine implements Machine {
   readonly vmId: string;
+  readonly vsockSocket = SOCKETS.vsock;
   readonly ended: Promise<string>;
   readonly roomToGoOnMib = GO_ON_MIB;
   readonly api: Api;

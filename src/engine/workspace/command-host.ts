@@ -1,5 +1,6 @@
 // What the commands of a workspace need of it, and nothing else of it.
 import type { GuestClient } from "../../guest/client.ts";
+import type { Secrets } from "../secrets/secrets.ts";
 import type { Progress } from "../templates.ts";
 import type { ProcessKind } from "./command-record.ts";
 
@@ -19,6 +20,8 @@ export interface CommandHost {
   readonly processKind: ProcessKind;
   /** On the host, for these alone; made already. */
   readonly commandsDirectory: string;
+  /** What processes may be given, and what is kept out of all that they print. */
+  readonly secrets: Secrets;
   /**
    * Its microVM, started when it is stopped. Errors: WORKSPACE_STATE, WORKSPACE_FAILED, WORKSPACE_NOT_FOUND when it is
    * deleted meanwhile, those of a start; the signal's reason.

@@ -174,6 +174,8 @@ function isSpecOf(kind: ProcessKind, sequence: number, spec: ProcessSpec | undef
     typeof spec.env === "object" &&
     spec.env !== null &&
     Object.values(spec.env).every((text) => typeof text === "string") &&
+    (spec.secretEnv === undefined ||
+      (spec.secretEnv !== null && Object.values(spec.secretEnv).every((name) => typeof name === "string"))) &&
     typeof spec.cwd === "string" &&
     typeof spec.user === "string" &&
     typeof spec.timeoutMs === "number"

@@ -329,7 +329,7 @@ export class Command {
       // One that runs already is not lost because its guest stands still for want of room.
       if (this.#adopted) await guest.untilMoving(signal);
       try {
-        return await HostProcess.start(guest, this.#record.process, this.spool, options);
+        return await HostProcess.start(guest, this.#record.process, this.spool, this.#host.secrets, options);
       } catch (error) {
         if (!this.#adopted || !guest.isHeld) throw error;
       }

@@ -103,7 +103,7 @@ export class Commands {
 
   /**
    * Begins a command, or finds the one that this call has begun before. Everything else that may fail does so in its
-   * `started` and `ended`. Errors: INVALID_INPUT, MICROVM_LOST when it must exist and does not.
+   * `started` and `ended`. Errors: INVALID_INPUT, SECRET_UNKNOWN, MICROVM_LOST when it must exist and does not.
    */
   begin(request: CommandRequest): Command {
     if (this.#closed !== undefined) throw this.#closed;
@@ -114,6 +114,7 @@ export class Commands {
     const sequence = this.#highest + 1;
     const { input, terminal, stdinClosed } = request;
     const spec = specOf(processIdOf(this.#host.processKind, sequence), input, { terminal, stdinClosed });
+    this.#host.secrets.check(spec.secretEnv);
     this.#highest = sequence;
     const directory = this.#history.directoryOf(sequence);
     const command = Command.begin(this.#host, directory, newRecord(sequence, requestId, spec), this.#events);

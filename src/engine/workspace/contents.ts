@@ -36,6 +36,7 @@ export class Contents {
       workspaceId: host.workspaceId,
       processKind: "sh",
       commandsDirectory: host.shellsDirectory,
+      secrets: host.secrets,
       enter: (signal, progress) => host.enter(signal, progress),
       use: () => host.use(),
     });

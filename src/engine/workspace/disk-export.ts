@@ -9,7 +9,6 @@ import { packSparse } from "../../host/sparse-archive.ts";
 import type { Inspections } from "../inspections.ts";
 import type { Progress } from "../templates.ts";
 import { nonsense, numberOf } from "./file-facts.ts";
-import { fileRefusal } from "./file-refusal.ts";
 import type { Inspection, StoppedDisk } from "./stopped-disk.ts";
 
 /** How long one look at the copy waits, may take on a loaded host, and how long a copy may stand still, ms. */
@@ -70,8 +69,8 @@ async function fill(disk: StoppedDisk, directory: string, progress: Progress, si
       await rename(path, join(directory, NAME));
       return { entryCount, mib };
     } catch (error) {
-      const told = fileRefusal(error);
-      if (!(told instanceof PyroError) || told.code !== "GUEST_DISK_FULL" || at === EXPANSIONS.length - 1) throw told;
+      const isFull = error instanceof PyroError && error.code === "GUEST_DISK_FULL";
+      if (!isFull || at === EXPANSIONS.length - 1) throw error;
       await rm(path, { force: true });
     }
   }

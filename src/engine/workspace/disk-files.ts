@@ -6,9 +6,10 @@ import type { GuestCalls } from "../../guest/client.ts";
 import { WORKSPACE_PATH } from "../../operations/fields.ts";
 import { READ_BYTES } from "../../operations/file.ts";
 import type { OutputOf, ParsedInputOf } from "../../operations/table.ts";
-import { factsOf, nonsense, numberOf, textOf } from "./file-facts.ts";
+import type { Secrets } from "../secrets/secrets.ts";
+import { factsOf, nonsense, numberOf } from "./file-facts.ts";
 import { cursorOf, parseCursor } from "./file-input.ts";
-import { fileRefusal } from "./file-refusal.ts";
+import { shownPart } from "./file-window.ts";
 import type { StoppedDisk } from "./stopped-disk.ts";
 
 /** Reading, on a loaded host, under emulation, ms. */
@@ -37,24 +38,32 @@ export async function listDisk(
 
 /** Errors: beside those of the row INVALID_INPUT for an offset that the file does not have. */
 export async function readDisk(
-  disk: StoppedDisk,
+  { disk, secrets }: { readonly disk: StoppedDisk; readonly secrets: Secrets },
   input: ParsedInputOf<"workspace.disk_read">,
   signal: AbortSignal,
 ): Promise<OutputOf<"workspace.disk_read">> {
   const maxBytes = input.max_bytes ?? READ_BYTES.standard;
   const offset = input.offset ?? 0;
-  const request = { path: Buffer.from(pathOf(input.path)), offset: BigInt(offset), maxBytes };
-  const told = await ask(disk, signal, (calls, options) => calls.readDisk(request, options));
-  if (told.content.length > maxBytes) throw nonsense();
-  const { content, encoding, bytes } = textOf(told.content, told.more);
+  const path = Buffer.from(pathOf(input.path));
+  const part = async (from: number, most: number) => {
+    const request = { path, offset: BigInt(from), maxBytes: most };
+    const told = await ask(disk, signal, (calls, options) => calls.readDisk(request, options));
+    if (told.content.length > most) throw nonsense();
+    return told;
+  };
+  const { content: bytes, more, file } = await part(offset, maxBytes);
+  const shown = await shownPart({ bytes, offset, more }, secrets.redactor, async (from, to) =>
+    from === to ? new Uint8Array() : (await part(from, to - from)).content,
+  );
   return {
     workspace_id: disk.record.workspace_id,
-    ...factsOf(told.file, ROOT),
-    content,
-    encoding,
+    ...factsOf(file, ROOT),
+    content: shown.content,
+    encoding: shown.encoding,
     offset,
-    next_offset: told.more ? numberOf(BigInt(offset + bytes)) : null,
-    truncated: told.more,
+    next_offset: more ? numberOf(BigInt(shown.end)) : null,
+    truncated: more,
+    redacted: shown.redacted,
   };
 }
 
@@ -66,9 +75,8 @@ async function ask<T>(
   try {
     return await disk.inspect({}, signal, (inspection) => inspection.ask(READ_MS, method));
   } catch (error) {
-    const told = fileRefusal(error);
-    if (!(told instanceof PyroError) || told.code !== "FILE_NOT_FOUND") throw told;
-    throw new PyroError(told.code, told.message, { hint: MISSING_HINT, details: told.details, cause: told.cause });
+    if (!(error instanceof PyroError) || error.code !== "FILE_NOT_FOUND") throw error;
+    throw new PyroError(error.code, error.message, { hint: MISSING_HINT, details: error.details, cause: error.cause });
   }
 }
 

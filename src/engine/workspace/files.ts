@@ -2,13 +2,15 @@
 // and looked at before it is believed.
 import { randomBytes } from "node:crypto";
 import { PyroError } from "../../errors/error.ts";
+import type { ReadFileResponse } from "../../gen/pyro/guest/v1/files_pb.js";
 import type { GuestCalls } from "../../guest/client.ts";
 import { READ_BYTES } from "../../operations/file.ts";
 import type { OutputOf, ParsedInputOf } from "../../operations/table.ts";
 import type { CommandHost } from "./command-host.ts";
-import { factsOf, nonsense, numberOf, patchedOf, textOf } from "./file-facts.ts";
+import { factsOf, nonsense, numberOf, patchedOf } from "./file-facts.ts";
 import { bytesOf, cursorOf, linesOf, parseCursor, pathOf } from "./file-input.ts";
 import { fileRefusal } from "./file-refusal.ts";
+import { shownPart } from "./file-window.ts";
 
 /** Reading, on a loaded host, under emulation, ms. */
 const READ_MS = 60_000;
@@ -19,8 +21,14 @@ const MOST_ENTRIES = 1000;
 const MOST_PATCHED = 10_000;
 const MOST_LINES = 20;
 
+interface PartRequest extends Partial<ReturnType<typeof linesOf>> {
+  readonly path: Uint8Array;
+  readonly from: number;
+  readonly maxBytes: number;
+}
+
 /** What is done with files needs of a workspace. */
-type FileHost = Pick<CommandHost, "workspaceId" | "enter">;
+type FileHost = Pick<CommandHost, "workspaceId" | "enter" | "secrets">;
 
 export class Files {
   readonly #host: FileHost;
@@ -55,25 +63,33 @@ export class Files {
       throw new PyroError("INVALID_INPUT", "Give lines or offset, one of them.");
     }
     const maxBytes = input.max_bytes ?? READ_BYTES.standard;
-    const request = {
-      path: pathOf(input.path).bytes,
-      offset: BigInt(input.offset ?? 0),
-      maxBytes,
-      ...linesOf(input.lines),
-    };
-    const told = await this.#ask(READ_MS, signal, (calls, options) => calls.readFile(request, options));
-    if (told.content.length > maxBytes) throw nonsense();
-    const { content, encoding, bytes } = textOf(told.content, told.more);
+    const { bytes: path } = pathOf(input.path);
+    const from = input.offset ?? 0;
+    const told = await this.#readPart({ path, from, maxBytes, ...linesOf(input.lines) }, signal);
     const offset = numberOf(told.offset);
+    const part = { bytes: told.content, offset, more: told.more };
+    const { redactor } = this.#host.secrets;
+    const { content, encoding, end, redacted } = await shownPart(part, redactor, async (from, to) => {
+      if (from === to) return new Uint8Array();
+      return (await this.#readPart({ path, from, maxBytes: to - from }, signal)).content;
+    });
     return {
       workspace_id: this.#host.workspaceId,
       ...factsOf(told.file),
       content,
       encoding,
       offset,
-      next_offset: told.more ? offset + bytes : null,
+      next_offset: told.more ? end : null,
       truncated: told.more,
+      redacted,
     };
+  }
+
+  async #readPart({ from, ...asked }: PartRequest, signal: AbortSignal): Promise<ReadFileResponse> {
+    const request = { ...asked, offset: BigInt(from) };
+    const told = await this.#ask(READ_MS, signal, (calls, options) => calls.readFile(request, options));
+    if (told.content.length > asked.maxBytes) throw nonsense();
+    return told;
   }
 
   async write(

@@ -9,8 +9,10 @@ import type { Inspections } from "../inspections.ts";
 import { checkDisk } from "../limits.ts";
 import type { Machines } from "../machines.ts";
 import type { MicroVm } from "../microvm.ts";
+import type { Networks } from "../network.ts";
 import type { Paths } from "../paths.ts";
 import type { Preparation, Prepared, Shape } from "../preparation.ts";
+import type { Secrets } from "../secrets/secrets.ts";
 import type { Progress } from "../templates.ts";
 import { Idleness } from "./idleness.ts";
 import type { Ledger } from "./ledger.ts";
@@ -23,6 +25,7 @@ export interface WorkspaceContext {
   readonly machines: Machines;
   readonly launcher: Launcher;
   readonly inspections: Inspections;
+  readonly networks: Networks;
 }
 
 /** A start that failed is tried again by whoever comes next; every other failure stays. */
@@ -38,6 +41,7 @@ export class Life {
   takeDisk: () => Promise<void> = async () => {};
   readonly #context: WorkspaceContext;
   readonly #ledger: Ledger;
+  readonly #secrets: Secrets;
   /** Aborts when the workspace is deleted. */
   readonly #deleted: AbortSignal;
   readonly #onEnded: (why: string) => Promise<void>;
@@ -57,12 +61,14 @@ export class Life {
   constructor(
     context: WorkspaceContext,
     ledger: Ledger,
+    secrets: Secrets,
     deleted: AbortSignal,
     onEnded: (why: string) => Promise<void>,
     onStop: (reason: "workspace_idle" | "workspace_stopped") => void,
   ) {
     this.#context = context;
     this.#ledger = ledger;
+    this.#secrets = secrets;
     this.#deleted = deleted;
     this.#onEnded = onEnded;
     this.#onStop = onStop;
@@ -158,7 +164,9 @@ export class Life {
       prepared = await preparation.prepare(shape, calls.progress, calls.signal);
       calls.prepared(prepared);
       const { disk, baseline } = layoutOf(this.#ledger.directory);
-      const files = { diskPath: disk, ...(calls.seeded ? { baselinePath: baseline } : {}) };
+      // With a seed its disk will be copied, as its baseline.
+      const seeded = this.#ledger.record.seed.seed_path !== null;
+      const files = { diskPath: disk, ...(seeded ? { baselinePath: baseline } : {}) };
       const options = { machineId: this.#newMachineId(), ...files, signal: calls.signal };
       this.#vm = await machines.obtain(prepared, options, calls.progress);
       calls.signal.throwIfAborted();
@@ -178,6 +186,9 @@ export class Life {
     const vmId = vm.machine.vmId;
     try {
       this.#releasing.signal.throwIfAborted();
+      const { directory, record } = this.#ledger;
+      await this.#context.networks.connect(vm, record, layoutOf(directory).network);
+      await this.#secrets.put(vm.guest, AbortSignal.any([this.#deleted, this.#releasing.signal]));
       await this.#keep(vmId);
       await this.#ledger.save(
         {
@@ -313,6 +324,9 @@ export class Life {
       if (this.#deleted.aborted || this.#releasing.signal.aborted) return;
       // One that stands still for want of room would lose what it could not write yet: it is looked at again later.
       if (vm.guest.isHeld) return this.idleness.use()();
+      if (await this.#context.networks.isReached(vm, this.#ledger.record)) return this.idleness.use()();
+      // Somebody may have come while that was asked.
+      if (this.#vm !== vm || !this.idleness.isDue) return;
       await this.#end(vm, "idle");
     });
   }
@@ -347,8 +361,13 @@ export class Life {
     if (!(error instanceof PyroError)) return;
     const { code, details, message } = error;
     if (code !== "ENVIRONMENT_MISSING" && !(code === "MICROVM_START_FAILED" && details.stage === "ready")) return;
-    const tail = typeof details.console_tail === "string" ? details.console_tail.slice(-CONSOLE_TAIL) : "";
-    const failure = { stage: START_STAGE, message, console_tail: tail };
+    const tail = typeof details.console_tail === "string" ? details.console_tail : "";
+    const { redactor } = this.#secrets;
+    const failure = {
+      stage: START_STAGE,
+      message: redactor.text(message),
+      console_tail: redactor.text(tail).slice(-CONSOLE_TAIL),
+    };
     const change = { state: "failed", stop_reason: null, failure, machine_id: null } as const;
     await this.#ledger.save(change, { durable: true }).catch(() => {});
   }
@@ -362,8 +381,6 @@ export interface BeginCalls {
   readonly progress: Progress;
   /** Called when environment and template are there. */
   readonly prepared: (prepared: Prepared) => void;
-  /** Its disk will be copied, as its baseline. */
-  readonly seeded: boolean;
   readonly signal: AbortSignal;
 }
 

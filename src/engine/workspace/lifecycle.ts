@@ -164,6 +164,8 @@ export function cloneRecord(of: StoredWorkspace, workspaceId: string, name: stri
     identity: newIdentity(),
     baseline: of.baseline,
     seed: of.seed,
+    network_policy: of.network_policy,
+    allow_hosts: [...of.allow_hosts],
     reset_count: 0,
     last_reset_at: null,
     last_reset_request: null,

@@ -10,6 +10,7 @@ import type { GuestClient } from "../../guest/client.ts";
 import { WORKSPACE_PATH } from "../../operations/fields.ts";
 import type { ParsedInputOf } from "../../operations/table.ts";
 import type { ProcessSpec } from "../process-spec.ts";
+import type { Secrets } from "../secrets/secrets.ts";
 import type { StoredService } from "./service-record.ts";
 
 /** Longest that one look may take, and the least that the last one is given, ms. */
@@ -19,6 +20,8 @@ const LEAST_LOOK_MS = 1000;
 const GRACE_MS = 5000;
 /** Longest reason that is believed of a guest, characters. */
 const MAX_REASON = 1000;
+/** Longest that is looked at, so that a secret in it is not cut, characters. */
+const MOST_REASON = 1 << 20;
 const HIGHEST_PORT = 65_535;
 
 type Probe = NonNullable<StoredService["probe"]>;
@@ -69,6 +72,7 @@ export interface Looking {
   readonly probe: Probe;
   /** The service's process: a command that is to say whether it is ready has its directory and variables. */
   readonly spec: ProcessSpec;
+  readonly secrets: Secrets;
   readonly intervalMs: number;
   /** When it is too late, ms since 1970. One look is made in any case. */
   readonly deadline: number;
@@ -101,28 +105,30 @@ export async function untilReady(guest: GuestClient, looking: Looking, signal: A
 /** Undefined when it is ready, else why not. */
 async function look(
   guest: GuestClient,
-  { probe, spec }: Looking,
+  { probe, spec, secrets }: Looking,
   leftMs: number,
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const most = Math.ceil(Math.max(LEAST_LOOK_MS, Math.min(LONGEST_LOOK_MS, leftMs)));
-  const request = { timeoutMilliseconds: BigInt(most), probe: lookOf(probe, spec) };
+  const request = { timeoutMilliseconds: BigInt(most), probe: lookOf(probe, spec, secrets) };
   try {
     const { ready, reason } = await guest.call((calls, options) => calls.probeReadiness(request, options), {
       timeoutMs: most + GRACE_MS,
       signal,
     });
-    return ready ? undefined : reason.slice(0, MAX_REASON);
+    // Before it is cut: it may hold the output of a command.
+    return ready ? undefined : secrets.redactor.text(reason.slice(0, MOST_REASON)).slice(0, MAX_REASON);
   } catch (error) {
     signal.throwIfAborted();
-    if (error instanceof ConnectError) return `the guest cannot look: ${error.rawMessage.slice(0, MAX_REASON)}`;
+    if (error instanceof ConnectError)
+      return `the guest cannot look: ${secrets.redactor.text(error.rawMessage).slice(0, MAX_REASON)}`;
     const { code, message } = PyroError.from(error);
     if (code === "MICROVM_LOST" || code === "CANCELLED") throw error;
     return message;
   }
 }
 
-function lookOf({ type, target }: Probe, spec: ProcessSpec): Look {
+function lookOf({ type, target }: Probe, spec: ProcessSpec, secrets: Secrets): Look {
   switch (type) {
     case "file":
       return { case: "file", value: Buffer.from(target) };
@@ -134,7 +140,10 @@ function lookOf({ type, target }: Probe, spec: ProcessSpec): Look {
         case: "command",
         value: {
           argv: ["sh", "-lc", target].map((word) => Buffer.from(word)),
-          env: Object.entries(spec.env).map(([name, value]) => Buffer.from(`${name}=${value}`)),
+          env: [
+            ...Object.entries(spec.env).map(([name, value]) => Buffer.from(`${name}=${value}`)),
+            ...secrets.environment(spec.secretEnv),
+          ],
           cwd: Buffer.from(spec.cwd),
         },
       };

@@ -4,7 +4,7 @@ import { lstat, mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { readRecord, syncPath, writeRecord } from "../../host/records.ts";
-import { driver } from "../../operations/fields.ts";
+import { driver, networkPolicy } from "../../operations/fields.ts";
 import { workspaceRecord } from "../../operations/workspace.ts";
 import { WORKSPACE_ID_PATTERN } from "../../wire/ids.ts";
 import type { Paths } from "../paths.ts";
@@ -43,12 +43,17 @@ export const storedWorkspace = z.object({
   /** What later comparisons start from: a disk with nothing on it, or baseline.ext4. */
   baseline: z.enum(["pristine", "disk"]),
   seed: shape.seed,
+  /** Records of an older pyro have neither. */
+  network_policy: networkPolicy.default("off"),
+  allow_hosts: z.array(z.string()).default([]),
   /** How often it was put back, and when last; what a caller named the call by. An older pyro wrote none of it. */
   reset_count: z.int().min(0).default(0),
   last_reset_at: z.string().nullable().default(null),
   last_reset_request: z.string().nullable().default(null),
   /** From here on a reset is finished by whoever comes; null while there is none: see reset.ts. */
   resetting: z.object({ snapshot_name: z.string(), request_id: z.string().nullable() }).nullable().default(null),
+  /** Their values are beside the record; one of an older daemon has none. */
+  secrets: shape.secrets.optional(),
   created_at: z.string(),
   last_activity_at: z.string(),
   ttl_seconds: z.int().min(0),
@@ -69,6 +74,8 @@ export const layoutOf = (directory: string) =>
     commands: join(directory, "commands"),
     services: join(directory, "services"),
     shells: join(directory, "shells"),
+    network: join(directory, "network"),
+    secrets: join(directory, "secrets"),
   }) as const;
 
 /** A directory of a workspace as it was found: a record, or why there is none that this version can use. */

@@ -55,6 +55,6 @@ export function describeService(workspaceId: string, stored: StoredService, comm
       failure === null
         ? null
         : { message: failure.message, log_tail: failure.log_tail, log_tail_encoding: "utf-8" as const },
-    published_ports: [],
+    published_ports: command.over ? [] : stored.published.map((port) => ({ host: "127.0.0.1", ...port })),
   };
 }

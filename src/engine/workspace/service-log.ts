@@ -2,7 +2,7 @@
 // never holds the service back: one that falls too far behind is told what it has missed.
 import type { OutputOf } from "../../operations/table.ts";
 import { formatCursor } from "../result.ts";
-import type { Spool, SpoolChunk } from "../spool.ts";
+import { partOf, type Spool, type SpoolChunk } from "../spool.ts";
 
 const NEWLINE = 0x0a;
 /** Most of a log's end that an error or a record holds, bytes. */
@@ -52,6 +52,7 @@ export async function logPart(spool: Spool, from: bigint, maxBytes: number): Pro
   let cursor = from;
   let left = maxBytes;
   let omitted = 0;
+  let redacted = false;
   for await (const chunk of spool.read(from, false)) {
     omitted += Number(chunk.cursor - cursor);
     cursor = chunk.cursor;
@@ -60,11 +61,12 @@ export async function logPart(spool: Spool, from: bigint, maxBytes: number): Pro
       cursor = chunk.next;
       continue;
     }
-    const data = chunk.data.subarray(0, left);
+    const { data, next } = partOf(chunk, left, left === maxBytes);
     parts.push(data);
     left -= data.length;
-    cursor += BigInt(data.length);
-    if (left === 0) break;
+    cursor = next;
+    redacted ||= chunk.redacted === true;
+    if (left === 0 || next < chunk.next) break;
   }
   const whole = Buffer.concat(parts);
   // What is cut, or still being printed, may end inside a character.
@@ -78,7 +80,7 @@ export async function logPart(spool: Spool, from: bigint, maxBytes: number): Pro
     output_encoding: text === undefined ? "base64" : "utf-8",
     omitted_bytes: omitted + (text === undefined ? 0 : inside),
     next_cursor: formatCursor(cursor - BigInt(cut)),
-    redacted: false,
+    redacted,
   };
 }
 

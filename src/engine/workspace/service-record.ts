@@ -9,6 +9,8 @@ const SCHEMA_VERSION = 1;
 const NAME = "service.json";
 const DIGITS = 8;
 
+const storedPort = z.object({ host_port: z.int(), guest_port: z.int() });
+
 export const storedService = z.object({
   schema_version: z.literal(SCHEMA_VERSION),
   service_name: z.string(),
@@ -16,6 +18,9 @@ export const storedService = z.object({
   probe: z.object({ type: z.enum(["file", "tcp", "http", "command"]), target: z.string() }).nullable(),
   ready_timeout_ms: z.number().positive(),
   ready_interval_ms: z.number().positive(),
+  /** What was asked for, host port 0 for any; and once it has begun, what the host has. */
+  publish: z.array(storedPort).default([]),
+  published: z.array(storedPort).default([]),
   ready_at: z.iso.datetime().nullable(),
   /** Why it was not ready when it was last looked at. */
   last_reason: z.string().nullable(),
@@ -30,11 +35,14 @@ export type StoredService = Readonly<z.infer<typeof storedService>>;
 
 export function newService(
   name: string,
-  asked: Pick<StoredService, "probe" | "ready_timeout_ms" | "ready_interval_ms">,
+  asked: Pick<StoredService, "probe" | "ready_timeout_ms" | "ready_interval_ms"> &
+    Partial<Pick<StoredService, "publish">>,
 ): StoredService {
   return {
     schema_version: SCHEMA_VERSION,
     service_name: name,
+    publish: [],
+    published: [],
     ...asked,
     ready_at: null,
     last_reason: null,

@@ -10,6 +10,7 @@ import type { Spool } from "../spool.ts";
 import { Command, type CommandEvents } from "./command.ts";
 import type { CommandHost, Entered } from "./command-host.ts";
 import { type CommandRecord, newRecord, untilWritten } from "./command-record.ts";
+import type { PublishedPorts } from "./published-ports.ts";
 import { untilReady } from "./readiness.ts";
 import { describeService, stateOf, whyEarly } from "./service-description.ts";
 import { logTail } from "./service-log.ts";
@@ -27,6 +28,11 @@ const KNOWN_MS = 10_000;
 type Progress = EventOf<"service.start">;
 type StopReason = NonNullable<StoredService["stop"]>["reason"];
 
+/** Where its published ports are. */
+export interface PortHost {
+  readonly network?: { readonly ports: PublishedPorts };
+}
+
 /** What a service tells whoever keeps all of them. */
 export interface ServiceEvents {
   /** It never began: nothing of it is to be kept. */
@@ -42,7 +48,7 @@ export class Service {
   readonly command: Command;
   /** Resolves when it is not starting any more, or this daemon does not watch it any more. Never rejects. */
   readonly decided: Promise<void>;
-  readonly #host: CommandHost;
+  readonly #host: CommandHost & PortHost;
   readonly #events: ServiceEvents;
   readonly #listeners = new Set<(event: Progress) => void>();
   readonly #origin: "begun" | "adopted" | "past";
@@ -58,7 +64,7 @@ export class Service {
   #dropped = false;
 
   private constructor(
-    host: CommandHost,
+    host: CommandHost & PortHost,
     directory: string,
     sequence: number,
     record: StoredService,
@@ -77,6 +83,7 @@ export class Service {
       workspaceId: host.workspaceId,
       processKind: "svc",
       commandsDirectory: host.commandsDirectory,
+      secrets: host.secrets,
       enter: (signal, progress) => this.#enter(signal, progress),
     };
     const dropped = () => {
@@ -89,11 +96,16 @@ export class Service {
     this.command.started.catch(() => {});
     this.command.ended.catch(() => {});
     this.decided = this.#decide().catch(() => {});
+    if (origin === "adopted") host.network?.ports.keep(sequence, record.published);
+    void this.command.finished.then(() => {
+      // One that goes on without this daemon keeps them.
+      if (this.#left === undefined) return host.network?.ports.close(sequence);
+    });
   }
 
   /** Begins it; what may fail does so in `command.started`. The directory must not be there. */
   static begin(
-    host: CommandHost,
+    host: CommandHost & PortHost,
     directory: string,
     asked: { sequence: number; requestId: string | undefined; record: StoredService; spec: ProcessSpec },
     events: ServiceEvents,
@@ -107,7 +119,7 @@ export class Service {
 
   /** Takes up one that another daemon began. `machineId`: of the microVM that runs, if one does. */
   static adopt(
-    host: CommandHost,
+    host: CommandHost & PortHost,
     directory: string,
     found: { record: StoredService; process: CommandRecord },
     events: ServiceEvents,
@@ -121,7 +133,7 @@ export class Service {
 
   /** One that is over, as it is on disk: known once `decided` has resolved. */
   static past(
-    host: CommandHost,
+    host: CommandHost & PortHost,
     directory: string,
     found: { record: StoredService; process: CommandRecord },
     events: ServiceEvents,
@@ -226,6 +238,18 @@ export class Service {
       progress(event);
     });
     this.#entered = entered;
+    const { publish } = this.#record;
+    const { network } = this.#host;
+    if (network === undefined || publish.length === 0 || this.#origin !== "begun") return entered;
+    try {
+      // Before its process: one whose ports are taken is not begun.
+      const published = await network.ports.open(this.sequence, publish);
+      this.#record = { ...this.#record, published: published.map((port) => ({ ...port })) };
+      await writeService(this.directory, this.#record);
+    } catch (error) {
+      entered.leave();
+      throw error;
+    }
     return entered;
   }
 
@@ -276,6 +300,7 @@ export class Service {
     const looking = {
       probe,
       spec: record.process,
+      secrets: this.#host.secrets,
       intervalMs: ready_interval_ms,
       // A guest's clock may say anything: what is left is never more than all of it.
       deadline: Math.min(Date.now(), Date.parse(record.started_at ?? record.begun_at)) + ready_timeout_ms,

@@ -11,8 +11,9 @@ import { specOf } from "../process-spec.ts";
 import { sweep } from "./command-end.ts";
 import type { CommandHost } from "./command-host.ts";
 import { type CommandRecord, processIdOf, readCommand } from "./command-record.ts";
+import { wantedPorts } from "./published-ports.ts";
 import { probeOf } from "./readiness.ts";
-import { Service, type ServiceEvents } from "./service.ts";
+import { type PortHost, Service, type ServiceEvents } from "./service.ts";
 import {
   newService,
   readDirectoryName,
@@ -25,7 +26,7 @@ import {
 const ANSWER_BYTES = 900_000;
 
 /** What services need of their workspace. */
-export interface ServiceHost extends CommandHost {
+export interface ServiceHost extends CommandHost, PortHost {
   /** On the host, for the services alone. */
   readonly servicesDirectory: string;
   /** Somebody uses the workspace until what is returned is called. */
@@ -105,24 +106,25 @@ export class Services {
 
   /**
    * Begins a service, or finds the one that this call has begun before. Everything else that may fail does so in its
-   * `command.started`, or is its failure. Errors: INVALID_INPUT, SERVICE_EXISTS.
+   * `command.started`, or is its failure. Errors: INVALID_INPUT, SECRET_UNKNOWN, SERVICE_EXISTS.
    */
   begin(input: ParsedInputOf<"service.start">, requestId: string | undefined): Service {
     if (this.#closed !== undefined) throw this.#closed;
-    const { service_name: name, command, cwd, env } = input;
+    const { service_name: name, command, cwd, env, secret_env } = input;
     const before = this.#services.get(name);
     if (before !== undefined && requestId !== undefined && before.command.record.request_id === requestId)
       return before;
     const probe = probeOf(input);
     const sequence = this.#highest + 1;
-    const asked = { command, cwd, env, tty: false, no_stdin: true };
+    const asked = { command, cwd, env, secret_env, tty: false, no_stdin: true };
     const spec = specOf(processIdOf("svc", sequence), asked, { terminal: undefined, stdinClosed: true });
+    this.#host.secrets.check(spec.secretEnv);
     if (before !== undefined && !before.over) {
       throw new PyroError("SERVICE_EXISTS", `The service ${name} is ${before.state} in ${this.#host.workspaceId}.`);
     }
     this.#highest = sequence;
     const times = { ready_timeout_ms: input.ready_timeout_seconds * 1000, ready_interval_ms: input.ready_interval_ms };
-    const record = newService(name, { probe, ...times });
+    const record = newService(name, { probe, ...times, publish: wantedPorts(input.publish) });
     const directory = join(this.#host.servicesDirectory, serviceDirectoryName(sequence, name));
     const wanted = { sequence, requestId, record, spec: { ...spec, wholeTree: true } };
     const service = Service.begin(this.#host, directory, wanted, this.#events);

@@ -2,7 +2,7 @@
 // more than was asked for, and with cursors that lose nothing.
 import type { OutputOf, ParsedInputOf } from "../../operations/table.ts";
 import { DEFAULT_RESULT_BYTES, encode, formatCursor, trimToCharacter } from "../result.ts";
-import type { Spool } from "../spool.ts";
+import { partOf, type Spool } from "../spool.ts";
 import { plainEnd } from "../terminal/sequences.ts";
 import type { Terminals } from "../terminal/terminals.ts";
 import { type Shown, sizeOf, type View } from "../terminal/view.ts";
@@ -11,7 +11,7 @@ type Read = OutputOf<"shell.read">;
 /** The part of an answer that is about output. */
 export type ShellOutput = Pick<
   Read,
-  "cursor" | "next_cursor" | "output" | "output_encoding" | "truncated" | "dropped_bytes" | "screen"
+  "cursor" | "next_cursor" | "output" | "output_encoding" | "truncated" | "dropped_bytes" | "screen" | "redacted"
 >;
 export type ReadRequest = Omit<ParsedInputOf<"shell.read">, "workspace_id" | "shell_id">;
 
@@ -19,8 +19,14 @@ export type ReadRequest = Omit<ParsedInputOf<"shell.read">, "workspace_id" | "sh
 const PLAIN_FACTOR = 8;
 const MOST_PLAIN_BYTES = 256 << 10;
 
+/** How the place of a secret looks on a screen. */
+const MARK = /\[redacted:[A-Za-z_]/;
+
 interface Piece {
   readonly data: Buffer;
+  readonly redacted: boolean;
+  /** Cursor behind so many bytes of the data. */
+  readonly cursorAt: (bytes: number) => bigint;
   /** Of its first and behind its last byte. */
   readonly from: bigint;
   readonly next: bigint;
@@ -44,7 +50,7 @@ export async function outputOf(
   const open = piece.next < spool.end || !spool.finished;
   const cut = open ? trimToCharacter(parts) : 0;
   const { text, encoding } = encode(parts[0] ?? Buffer.alloc(0));
-  return told(spool, { ...piece, next: piece.next - BigInt(cut) }, text, encoding);
+  return told(spool, { ...piece, next: piece.cursorAt(piece.data.length - cut) }, text, encoding);
 }
 
 async function plainOf(shown: Shown, from: bigint, most: number, terminals: Terminals): Promise<ShellOutput> {
@@ -54,7 +60,7 @@ async function plainOf(shown: Shown, from: bigint, most: number, terminals: Term
     const piece = await pieceOf(spool, from, bytes);
     const open = piece.next < spool.end || !spool.finished;
     const whole = open ? plainEnd(piece.data) : piece.data.length;
-    const next = piece.next - BigInt(piece.data.length - whole);
+    const next = piece.cursorAt(whole);
     const size = sizeOf(sizes, piece.from);
     const text = whole === 0 ? "" : await terminals.plain(piece.data.subarray(0, whole), size);
     // A few bytes can print a whole row: less of them is looked at until what they print fits.
@@ -78,6 +84,8 @@ async function screenOf(shown: Shown, most: number, view: View, signal: AbortSig
     truncated: kept.length < lines.length,
     dropped_bytes: 0,
     screen: { cursor_row: row, cursor_column: column, alternate },
+    // A mark may be cut by the end of a row.
+    redacted: shown.spool.redacted && MARK.test(kept.join("")),
   };
 }
 
@@ -90,12 +98,14 @@ function told(spool: Spool, piece: Piece, output: string, encoding: "utf-8" | "b
     truncated: piece.dropped > 0 || (piece.next < spool.end && piece.data.length > 0),
     dropped_bytes: piece.dropped,
     screen: null,
+    redacted: piece.redacted,
   };
 }
 
 /** At most that many bytes from a cursor on, without a hole in them: one in front is passed over. */
 async function pieceOf(spool: Spool, from: bigint, most: number): Promise<Piece> {
-  const parts: Buffer[] = [];
+  const parts: { readonly at: number; readonly data: Buffer; readonly cursor: bigint; readonly redacted: boolean }[] =
+    [];
   let bytes = 0;
   let begin = from;
   let next = from;
@@ -106,11 +116,25 @@ async function pieceOf(spool: Spool, from: bigint, most: number): Promise<Piece>
       next = begin;
       continue;
     }
-    const data = chunk.data.subarray(0, most - bytes);
-    parts.push(data);
-    bytes += data.length;
-    next = chunk.cursor + BigInt(data.length);
-    if (bytes >= most) break;
+    const part = partOf(chunk, most - bytes, bytes === 0);
+    parts.push({ at: bytes, data: part.data, cursor: chunk.cursor, redacted: chunk.redacted === true });
+    bytes += part.data.length;
+    next = part.next;
+    if (bytes >= most || next < chunk.next) break;
   }
-  return { data: Buffer.concat(parts, bytes), from: begin, next, dropped: Number(begin - from) };
+  const cursorAt = (count: number) => {
+    const part = parts.findLast(({ at }) => at < count);
+    if (part === undefined) return begin;
+    const inside = count - part.at;
+    // What stands for a secret is all there, or the next answer begins with it.
+    if (part.redacted) return inside < part.data.length ? part.cursor : behind(parts.indexOf(part));
+    return part.cursor + BigInt(inside);
+  };
+  const behind = (index: number) => parts[index + 1]?.cursor ?? next;
+  const data = Buffer.concat(
+    parts.map((part) => part.data),
+    bytes,
+  );
+  const redacted = parts.some((part) => part.redacted);
+  return { data, from: begin, next, dropped: Number(begin - from), redacted, cursorAt };
 }

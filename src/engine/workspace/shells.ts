@@ -39,6 +39,7 @@ export interface OpenRequest {
   /** The caller's name for this call: the same again opens nothing. */
   readonly requestId: string | undefined;
   readonly cwd: string | undefined;
+  readonly secretEnv?: readonly string[] | undefined;
   readonly cols: number;
   readonly rows: number;
   /** The caller was told of it: it is there, or lost, and never opened anew. */
@@ -64,10 +65,10 @@ export class Shells {
       entered.leave();
       return entered;
     };
-    const { workspaceId, processKind, commandsDirectory } = host;
+    const { workspaceId, processKind, commandsDirectory, secrets } = host;
     // One of an older daemon has none.
     await mkdir(commandsDirectory, { recursive: true, mode: 0o700 });
-    return new Shells(host, await Commands.open({ workspaceId, processKind, commandsDirectory, enter }));
+    return new Shells(host, await Commands.open({ workspaceId, processKind, commandsDirectory, secrets, enter }));
   }
 
   /** See Commands.adopt. */
@@ -90,10 +91,10 @@ export class Shells {
     tell: (event: EventOf<"shell.open">) => void,
     { cancelled, stop }: { readonly cancelled: AbortSignal; readonly stop: AbortSignal },
   ): Promise<Shell> {
-    const { requestId, cwd, cols, rows, mustExist = false } = request;
+    const { requestId, cwd, secretEnv, cols, rows, mustExist = false } = request;
     const command = this.#commands.begin({
       requestId,
-      input: { command: LOGIN, cwd, tty: true, no_stdin: false },
+      input: { command: LOGIN, cwd, secret_env: secretEnv, tty: true, no_stdin: false },
       terminal: { columns: cols, rows },
       stdinClosed: false,
       mustExist,

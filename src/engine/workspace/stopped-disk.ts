@@ -68,7 +68,7 @@ export class StoppedDisk {
   }
 
   /**
-   * Does the work with an inspector that has the disk. Errors: WORKSPACE_STATE for one that is not stopped,
+   * Does the work with an inspector that has the disk. What the guest refuses in it comes out as a PyroError. Errors: WORKSPACE_STATE for one that is not stopped,
    * WORKSPACE_FAILED for one that never had a disk, DISK_DAMAGED, those of a start; what the work throws; the signal's
    * reason.
    */
@@ -218,8 +218,8 @@ export class StoppedDisk {
   }
 }
 
-/** With these an inspector is of no further use. */
-const BROKEN: ReadonlySet<string> = new Set(["DISK_DAMAGED", "GUEST_UNRESPONSIVE", "MICROVM_LOST", "HOST_DISK_FULL"]);
+/** With these an inspector is of no further use; damage that it could tell of is no such thing. */
+const BROKEN: ReadonlySet<string> = new Set(["GUEST_UNRESPONSIVE", "MICROVM_LOST", "HOST_DISK_FULL"]);
 
 async function using<T>(
   inspector: Inspector,

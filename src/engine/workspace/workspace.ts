@@ -9,6 +9,7 @@ import type { OutputOf, ParsedInputOf } from "../../operations/table.ts";
 import type { KnownVms } from "../known-vms.ts";
 import { checkDisk, checkSize } from "../limits.ts";
 import { MicroVm } from "../microvm.ts";
+import { Secrets } from "../secrets/secrets.ts";
 import type { Progress } from "../templates.ts";
 import type { Entered } from "./command-host.ts";
 import type { Commands } from "./commands.ts";
@@ -19,6 +20,7 @@ import { thaw } from "./frozen-copy.ts";
 import { Ledger } from "./ledger.ts";
 import { failedError, Life, shapeOf, type WorkspaceContext } from "./life.ts";
 import { Lifecycle } from "./lifecycle.ts";
+import { WorkspaceNetwork } from "./network.ts";
 import { Outgoing } from "./outgoing.ts";
 import {
   type FoundWorkspace,
@@ -48,9 +50,10 @@ export class Workspace implements ContentsHost {
   readonly shellsDirectory: string;
   readonly files: Files = new Files(this);
   readonly outgoing: Outgoing = new Outgoing(this, () => this.#ledger.record.baseline);
-  /** Its microVM, as whoever watches the host's disk knows it. */
   readonly room: Room;
   readonly disk: StoppedDisk;
+  readonly network: WorkspaceNetwork;
+  readonly secrets: Secrets;
   readonly #context: WorkspaceContext;
   readonly #ledger: Ledger;
   readonly #life: Life;
@@ -65,32 +68,35 @@ export class Workspace implements ContentsHost {
   /** MicroVMs that run for it, of a record that this version cannot use. */
   readonly #strangers: string[] = [];
 
-  private constructor(context: WorkspaceContext, record: StoredWorkspace, directory: string) {
+  private constructor(context: WorkspaceContext, record: StoredWorkspace, directory: string, secrets: Secrets) {
     this.#context = context;
+    this.secrets = secrets;
     this.#ledger = new Ledger(record, directory);
     this.workspaceId = record.workspace_id;
-    this.commandsDirectory = layoutOf(directory).commands;
-    this.servicesDirectory = layoutOf(directory).services;
-    this.shellsDirectory = layoutOf(directory).shells;
+    const { commands, services, shells } = layoutOf(directory);
+    [this.commandsDirectory, this.servicesDirectory, this.shellsDirectory] = [commands, services, shells];
     this.#life = new Life(
       context,
       this.#ledger,
+      secrets,
       this.#deleting.signal,
       async (why) => await this.#contents?.lose(why),
       (reason) => this.#contents?.services.noteWorkspaceStop(reason),
     );
+    this.network = new WorkspaceNetwork(context, this.#ledger, this.#life, this.#deleting.signal);
     this.room = new Room(this.#life);
     this.disk = new StoppedDisk(context, this.#ledger, this.#deleting.signal, (work) => this.#life.inTurn(work));
     this.#life.takeDisk = () => this.disk.letGo();
   }
 
   /** A new one, on disk, in the state `creating`. */
-  static async make(context: WorkspaceContext, record: StoredWorkspace): Promise<Workspace> {
+  static async make(context: WorkspaceContext, record: StoredWorkspace, secrets: Secrets): Promise<Workspace> {
     const directory = await makeWorkspaceDirectory(context.paths, record.workspace_id);
     try {
-      const workspace = new Workspace(context, record, directory);
+      const workspace = new Workspace(context, record, directory, secrets);
       // A clone's.
       if (record.image !== null) workspace.#releaseImage = context.preparation.hold(record.image.digest);
+      await secrets.store(layoutOf(directory).secrets);
       await workspace.#ledger.save({}, { durable: false });
       workspace.#snapshots = await Snapshots.open(workspace.#ledger);
       await workspace.#fill();
@@ -112,21 +118,22 @@ export class Workspace implements ContentsHost {
       // A newer daemon may come back to its microVM.
       return Workspace.#unusable(context, found, unusable ?? "", known);
     }
-    const workspace = new Workspace(context, record, directory);
-    if (record.image !== null) workspace.#releaseImage = context.preparation.hold(record.image.digest);
     try {
+      const secrets = await Secrets.load(layoutOf(directory).secrets, record.secrets);
+      const workspace = new Workspace(context, record, directory, secrets);
+      if (record.image !== null) workspace.#releaseImage = context.preparation.hold(record.image.digest);
       await workspace.#takeUp(known);
+      return workspace;
     } catch (error) {
       // One that is damaged must not keep the daemon from the others.
       return Workspace.#unusable(context, found, `It cannot be taken up: ${PyroError.from(error).message}`, known);
     }
-    return workspace;
   }
 
   /** One of which only deleting it is possible; its microVM runs on until then. */
   static #unusable(context: WorkspaceContext, found: FoundWorkspace, why: string, known: KnownVms): Workspace {
     const { workspaceId, directory, imageDigest } = found;
-    const workspace = new Workspace(context, unreadableRecord(workspaceId, why), directory);
+    const workspace = new Workspace(context, unreadableRecord(workspaceId, why), directory, Secrets.none);
     if (imageDigest !== undefined) workspace.#releaseImage = context.preparation.hold(imageDigest);
     for (const [vmId, vm] of known) {
       if (vm.labels.workspace !== workspaceId) continue;
@@ -218,14 +225,12 @@ export class Workspace implements ContentsHost {
   async create(
     input: ParsedInputOf<"workspace.create">,
     upload: Upload | undefined,
-    calls: { progress: Progress; prepared: () => void; signal: AbortSignal },
+    { progress, ...calls }: { progress: Progress; prepared: () => void; signal: AbortSignal },
   ): Promise<void> {
-    const { progress } = calls;
     const signal = AbortSignal.any([calls.signal, this.#deleting.signal]);
     const leave = this.#life.idleness.use();
     const made = this.#life.inTurn(async () => {
       const { record, directory } = this.#ledger;
-      const layout = layoutOf(directory);
       // Beside all else: it takes as long as a pool's microVM does.
       const synced = syncWorkspaceDirectory(this.#context.paths);
       synced.catch(() => {});
@@ -234,7 +239,6 @@ export class Workspace implements ContentsHost {
       const { vm, prepared } = await this.#life.begin(shape, {
         progress,
         signal,
-        seeded: upload !== undefined,
         prepared: ({ environment }) => {
           this.#releaseImage = environment.release;
           calls.prepared();
@@ -247,7 +251,7 @@ export class Workspace implements ContentsHost {
       progress({ stage: "seed", message: "Sending files", fraction: null });
       const sent = await send(vm, WORKSPACE_PATH, upload, limitsOf(input), signal);
       progress({ stage: "baseline", message: "Fixing the baseline", fraction: null });
-      await fixBaseline(vm, layout.disk, layout.baseline, signal);
+      await fixBaseline(vm, layoutOf(directory), signal);
       const seed = { seed_path: record.seed.seed_path, ...factsOf(sent) };
       await this.#life.settle(vm, prepared, { ...change, baseline: "disk", seed });
     });

@@ -5,6 +5,8 @@ import { nearest } from "../../errors/nearest.ts";
 import type { OutputOf, ParsedInputOf } from "../../operations/table.ts";
 import { newWorkspaceId, WORKSPACE_ID_PATTERN } from "../../wire/ids.ts";
 import type { KnownVms } from "../known-vms.ts";
+import { wishOf } from "../network.ts";
+import { type SecretFacts, Secrets } from "../secrets/secrets.ts";
 import type { Progress } from "../templates.ts";
 import type { WorkspaceContext } from "./life.ts";
 import { cloneRecord } from "./lifecycle.ts";
@@ -68,16 +70,18 @@ export class Workspaces {
 
   /**
    * Makes one; on failure nothing of it is left. The same id again gives the same workspace.
-   * Errors: WORKSPACE_NAME_TAKEN, LIMIT_EXCEEDED, those of Preparation.prepare, Machines.obtain and sendTransfer; the
-   * signal's reason.
+   * Errors: WORKSPACE_NAME_TAKEN, LIMIT_EXCEEDED, SECRET_INVALID, those of Preparation.prepare, Machines.obtain and
+   * sendTransfer; the signal's reason.
    */
   async create(request: CreateRequest): Promise<Workspace> {
     const { input, signal } = request;
     const workspaceId = request.workspaceId ?? newWorkspaceId();
     checkLabels(input.labels ?? {});
+    wishOf(input);
+    const secrets = Secrets.given(input.secrets);
     return await this.#create(workspaceId, input.name, signal, () => {
       const { upload, progress, prepared } = request;
-      return this.#make(recordOf(workspaceId, input), signal, (workspace, until) =>
+      return this.#make(recordOf(workspaceId, input, secrets.facts), secrets, signal, (workspace, until) =>
         workspace.create(input, upload, { progress, prepared, signal: until }),
       );
     });
@@ -92,10 +96,15 @@ export class Workspaces {
     const workspaceId = request.workspaceId ?? newWorkspaceId();
     const source = this.get(input.workspace_id);
     return await this.#create(workspaceId, input.name, signal, () =>
-      this.#make(cloneRecord(source.record, workspaceId, input.name ?? null), signal, async (workspace, until) => {
-        await syncWorkspaceDirectory(this.#context.paths);
-        await workspace.lifecycle.copyFrom(source.lifecycle, input.snapshot_name, progress, until);
-      }),
+      this.#make(
+        cloneRecord(source.record, workspaceId, input.name ?? null),
+        Secrets.none,
+        signal,
+        async (workspace, until) => {
+          await syncWorkspaceDirectory(this.#context.paths);
+          await workspace.lifecycle.copyFrom(source.lifecycle, input.snapshot_name, progress, until);
+        },
+      ),
     );
   }
 
@@ -128,6 +137,11 @@ export class Workspaces {
     const done = create().finally(() => this.#creating.delete(workspaceId));
     this.#creating.set(workspaceId, done);
     return await done;
+  }
+
+  /** Undefined when there is none, or only one that is being deleted. */
+  find(idOrName: string): Workspace | undefined {
+    return this.#all.get(idOrName) ?? this.#named(idOrName);
   }
 
   /** Errors: WORKSPACE_NOT_FOUND, with near names. */
@@ -204,11 +218,12 @@ export class Workspaces {
 
   async #make(
     record: StoredWorkspace,
+    secrets: Secrets,
     signal: AbortSignal,
     fill: (workspace: Workspace, until: AbortSignal) => Promise<void>,
   ): Promise<Workspace> {
     const { workspace_id: workspaceId } = record;
-    const workspace = await Workspace.make(this.#context, record);
+    const workspace = await Workspace.make(this.#context, record, secrets);
     this.#all.set(workspaceId, workspace);
     try {
       await fill(workspace, AbortSignal.any([signal, this.#stopping.signal]));
@@ -277,7 +292,11 @@ function checkLabels(labels: Readonly<Record<string, string>>): void {
   throw new PyroError("LIMIT_EXCEEDED", `${count} labels were given; a workspace has at most ${MOST_LABELS}.`);
 }
 
-function recordOf(workspaceId: string, input: ParsedInputOf<"workspace.create">): StoredWorkspace {
+function recordOf(
+  workspaceId: string,
+  input: ParsedInputOf<"workspace.create">,
+  secrets: readonly SecretFacts[],
+): StoredWorkspace {
   const now = new Date().toISOString();
   return {
     schema_version: WORKSPACE_SCHEMA_VERSION,
@@ -307,10 +326,13 @@ function recordOf(workspaceId: string, input: ParsedInputOf<"workspace.create">)
       skipped: [],
       skipped_count: 0,
     },
+    network_policy: input.network_policy,
+    allow_hosts: [...(input.allow_hosts ?? [])],
     reset_count: 0,
     last_reset_at: null,
     last_reset_request: null,
     resetting: null,
+    ...(secrets.length === 0 ? {} : { secrets: [...secrets] }),
     created_at: now,
     last_activity_at: now,
     ttl_seconds: input.ttl_seconds,

@@ -19,6 +19,9 @@ const VALUES: Readonly<Record<string, string>> = {
   PYRO_POOL_SIZE: "0",
   PYRO_ENVIRONMENT: "debian:12-base",
   PYRO_LOG: "error",
+  PYRO_NETWORK_NAMESPACE: "/run/netns/x",
+  PYRO_NAME_SERVERS: "192.0.2.1",
+  PYRO_PUBLIC_RANGES: "192.0.2.0/24",
 };
 const ENVIRONMENT = { PATH: process.env.PATH ?? "", HOME: "/nonexistent", PYRO_HOME: "/nonexistent/pyro 'home'" };
 
@@ -196,4 +199,15 @@ test("directories are passed on to the server, absolute, and --help tells of the
   const { stdout } = spawnSync(PYRO, ["mcp", "serve", "--help"], { encoding: "utf8", env: ENVIRONMENT });
   assert.match(stdout, /--allow-read <dir>/);
   assert.match(stdout, /--allow-write <dir>/);
+});
+
+test("secrets are passed on as references, and a value is refused without a word of it", () => {
+  const { content } = printed("claude-code", "--secret", "TOKEN", "--secret", "KEY=file:keys/deploy");
+  const { args } = (JSON.parse(content) as { mcpServers: { pyro: { args: string[] } } }).mcpServers.pyro;
+  const references = ["--secret", "TOKEN", "--secret", `KEY=file:${resolve("keys/deploy")}`];
+  assert.deepEqual(args.slice(args.indexOf("serve") + 1), references);
+  const words = ["mcp", "config", "claude-code", "--json", "--secret", "TOKEN=hunter2hunter2"];
+  const refused = spawnSync(PYRO, words, { encoding: "utf8", env: ENVIRONMENT });
+  assert.equal((JSON.parse(refused.stdout) as { error: { code: string } }).error.code, "SECRET_LITERAL");
+  assert.doesNotMatch(refused.stdout + refused.stderr, /hunter2/);
 });

@@ -26,12 +26,14 @@ const refused = (message: RegExp) => (thrown: unknown) =>
 
 test("a variable goes over config.json, and that over the default", async () => {
   await using set = await configured('{"driver":"qemu","pool_size":0,"unconfined":true,"template_limit":3}');
+  const network = { networkNamespace: undefined, nameServers: undefined, publicRanges: undefined };
   assert.deepEqual(readSettings(set.environment), {
     driver: "qemu",
     firecracker: undefined,
     unconfined: true,
     poolSize: 0,
     templateLimit: 3,
+    ...network,
   });
   const variables = { PYRO_DRIVER: "firecracker", PYRO_FIRECRACKER: "/opt/firecracker", PYRO_POOL_SIZE: "4" };
   assert.deepEqual(readSettings({ ...set.environment, ...variables, PYRO_UNCONFINED: "0" }), {
@@ -40,7 +42,11 @@ test("a variable goes over config.json, and that over the default", async () => 
     unconfined: false,
     poolSize: 4,
     templateLimit: 3,
+    ...network,
   });
+  const servers = { ...set.environment, PYRO_NAME_SERVERS: "192.0.2.1, 2001:db8::1" };
+  assert.deepEqual(readSettings(servers).nameServers, ["192.0.2.1", "2001:db8::1"]);
+  assert.throws(() => readSettings({ ...set.environment, PYRO_PUBLIC_RANGES: "everything" }), /PYRO_PUBLIC_RANGES/);
   // An empty variable is none.
   assert.equal(readSettings({ ...set.environment, PYRO_DRIVER: "" }).driver, "qemu");
 });

@@ -61,7 +61,16 @@ async function ground(driver: Settings["driver"], ...list: Candidate[]) {
     vmsDirectory: paths.vms,
     logPath: paths.launcherLog,
   };
-  const settings = { driver, firecracker: undefined, unconfined: false, poolSize: 0, templateLimit: 8 };
+  const settings = {
+    driver,
+    firecracker: undefined,
+    unconfined: false,
+    poolSize: 0,
+    templateLimit: 8,
+    networkNamespace: undefined,
+    nameServers: undefined,
+    publicRanges: undefined,
+  };
   return {
     /** A daemon's; each has its own memory, and all have the home's. */
     acceleration: () => new Acceleration(paths, new Launcher(options), settings, async () => list),

@@ -77,6 +77,8 @@ test("tools are listed without a daemon, complete and within the limits of the c
     "workspace-core": CORE,
     "workspace-full": [
       "env_list",
+      "network_log",
+      "network_set",
       "process_list",
       "process_read",
       "process_signal",

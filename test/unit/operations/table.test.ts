@@ -103,6 +103,7 @@ test("an input is checked in the caller's words, with near names for a misspelt 
     vcpu_count: 1,
     mem_mib: 1024,
     disk_mib: 16_384,
+    network_policy: "off",
     tty: false,
     no_stdin: false,
   });

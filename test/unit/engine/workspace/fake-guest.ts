@@ -1,6 +1,7 @@
 // A guest that a test holds in its hands: what runs in it prints, reads and ends when the test says so. It stands where a
 // GuestClient does; as there, starting twice under one id starts once.
 import { Code, ConnectError } from "@connectrpc/connect";
+import { Secrets } from "../../../../src/engine/secrets/secrets.ts";
 import type { Entered } from "../../../../src/engine/workspace/command-host.ts";
 import type { ProcessKind } from "../../../../src/engine/workspace/command-record.ts";
 import type { ServiceHost } from "../../../../src/engine/workspace/services.ts";
@@ -290,6 +291,7 @@ export class FakeHost implements ServiceHost {
   readonly processKind: ProcessKind;
   readonly commandsDirectory: string;
   readonly servicesDirectory: string;
+  secrets: Secrets = Secrets.none;
   guest: FakeGuest;
   machineId = "vm_1";
   inside = 0;

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
+import { Secrets } from "../../../../src/engine/secrets/secrets.ts";
 import { textOf } from "../../../../src/engine/workspace/file-facts.ts";
 import { bytesOf, cursorOf, linesOf, parseCursor, pathOf } from "../../../../src/engine/workspace/file-input.ts";
 import { fileRefusal } from "../../../../src/engine/workspace/file-refusal.ts";
@@ -26,7 +27,7 @@ const NEVER = new AbortController().signal;
 const bytes = (text: string) => Buffer.from(text);
 
 /** A workspace whose guest answers so, and how often it was entered and left. */
-function host(answers: Partial<Record<keyof GuestCalls, (request: never) => unknown>>) {
+function host(answers: Partial<Record<keyof GuestCalls, (request: never) => unknown>>, secrets = Secrets.none) {
   const seen = { entered: 0, left: 0, requests: [] as Record<string, unknown>[] };
   const calls = new Proxy({} as GuestCalls, {
     get: (_, name: keyof GuestCalls) => async (request: never) => {
@@ -39,6 +40,7 @@ function host(answers: Partial<Record<keyof GuestCalls, (request: never) => unkn
   const guest = { call: (method: (calls: GuestCalls, options: object) => unknown) => method(calls, {}) };
   const files = new Files({
     workspaceId: "ws_test",
+    secrets,
     enter: async () => {
       seen.entered++;
       return { machineId: "m", guest: guest as unknown as GuestClient, env: {}, leave: () => void seen.left++ };
@@ -239,4 +241,30 @@ test("paths, lines and cursors", () => {
   assert.deepEqual(bytesOf("/w==", "base64", "text"), Buffer.from([0xff]));
   assert.equal(parseCursor(undefined).length, 0);
   assert.deepEqual(Buffer.from(parseCursor(cursorOf(bytes(""), bytes("a/b")))), bytes("a/b"));
+});
+
+test("a part of a file has no part of a secret, wherever it begins and ends", async () => {
+  const value = "hunter2-and-more";
+  const secrets = Secrets.given([{ name: "TOKEN", value }]);
+  const file = bytes(`first line\n${value}\n${"é".repeat(40)} ${Buffer.from(value).toString("base64")} end`);
+  const readFile = ({ offset, maxBytes }: { offset: bigint; maxBytes: number }) => {
+    const from = Number(offset);
+    const content = file.subarray(from, from + maxBytes);
+    return create(ReadFileResponseSchema, { file: fact("f"), content, offset, more: from + maxBytes < file.length });
+  };
+  const { files } = host({ readFile: readFile as never }, secrets);
+  const shown = bytes(
+    `first line\n[redacted:TOKEN]\n${"é".repeat(40)} [redacted:TOKEN]${Buffer.from(value).toString("base64").slice(-3)} end`,
+  );
+  for (let offset = 0; offset < file.length; offset++) {
+    for (const max_bytes of [1, 7, 30, 1000]) {
+      const read = await files.read({ workspace_id: "ws_test", path: "f", offset, max_bytes }, NEVER);
+      const content = Buffer.from(read.content, read.encoding === "base64" ? "base64" : "utf8");
+      assert.ok(shown.includes(content), `${offset}, ${max_bytes}: ${content}`);
+      assert.equal(read.redacted, content.includes("[redacted:TOKEN]"));
+      assert.ok(read.next_offset === null || (read.next_offset > offset && read.next_offset <= offset + max_bytes));
+    }
+  }
+  const plain = await host({ readFile: readFile as never }).files.read({ workspace_id: "w", path: "f" }, NEVER);
+  assert.deepEqual([plain.content, plain.redacted], [file.toString(), false]);
 });

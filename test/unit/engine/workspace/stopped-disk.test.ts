@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
 import { Turns } from "../../../../src/abort/turns.ts";
+import { Secrets } from "../../../../src/engine/secrets/secrets.ts";
 import { listDisk, readDisk } from "../../../../src/engine/workspace/disk-files.ts";
 import type { Ledger } from "../../../../src/engine/workspace/ledger.ts";
 import type { WorkspaceContext } from "../../../../src/engine/workspace/life.ts";
@@ -139,6 +140,23 @@ test("an inspector that failed is not used again", async () => {
   assert.deepEqual([seen.started, seen.ended], [2, 2]);
 });
 
+test("damage that one meets does not end the inspector for others", async () => {
+  const { disk, seen } = ground();
+  const other = disk.inspect({}, NEVER, async (_, signal) => {
+    await sleep(30);
+    signal.throwIfAborted();
+    return seen.ended;
+  });
+  const damaged = new PyroError("DISK_DAMAGED", "there");
+  await refuses(
+    disk.inspect({}, NEVER, () => Promise.reject(damaged)),
+    "DISK_DAMAGED",
+  );
+  assert.equal(await other, 0);
+  await disk.letGo();
+  assert.equal(seen.started, 1);
+});
+
 test("what an inspector tells that cannot be is not believed", async () => {
   const file = (path: string) => create(FileSchema, { path: Buffer.from(path), type: FileType.FILE });
   const good = ground({
@@ -162,7 +180,10 @@ test("what an inspector tells that cannot be is not believed", async () => {
   }
   for (const lie of [{ content: Buffer.alloc(11), file: file("f") }, { content: Buffer.alloc(1) }]) {
     const { disk } = ground({ readDisk: () => create(ReadDiskResponseSchema, lie) });
-    await refuses(readDisk(disk, READ, NEVER), "GUEST_UNRESPONSIVE");
+    await refuses(readDisk({ disk, secrets: Secrets.none }, READ, NEVER), "GUEST_UNRESPONSIVE");
   }
-  await refuses(readDisk(good.disk, { ...READ, path: "a\0b" }, NEVER), "INVALID_INPUT");
+  await refuses(
+    readDisk({ disk: good.disk, secrets: Secrets.none }, { ...READ, path: "a\0b" }, NEVER),
+    "INVALID_INPUT",
+  );
 });

@@ -1,0 +1,101 @@
+// An internet of a test's own: two network namespaces with a cable between them and no way out. netd makes its
+// connections in the one, the hosts of hosts.ts are in the other.
+import { execFile, spawn } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import type { Plan } from "./hosts.ts";
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+const run = promisify(execFile);
+
+/** Of documentation: nothing in the world is reached by mistake. */
+export const HOST = "203.0.113.10";
+/** The address that netd's side, "this host", has itself. */
+export const OWN = "203.0.113.1";
+/** One that counts as private, and where something listens all the same. */
+export const PRIVATE = "10.99.0.10";
+
+/** Why there cannot be one here; false where there can. */
+export const NO_INTERNET = process.getuid?.() === 0 ? false : "network namespaces need root";
+
+export interface Internet extends AsyncDisposable {
+  /** For the daemon: its microVMs reach this internet and no other. */
+  readonly env: NodeJS.ProcessEnv;
+  /** What the hosts serve as files. */
+  readonly directory: string;
+  /** Of the authority that signed the hosts' certificate, PEM. */
+  readonly authority: string;
+}
+
+export async function openInternet(names: Plan["names"]): Promise<Internet> {
+  const directory = await mkdtemp(join(tmpdir(), "pyro-internet-"));
+  const [here, there] = [`pyro-h-${process.pid}`, `pyro-t-${process.pid}`];
+  const ip = async (...args: string[]) => await run("ip", args);
+  const remove = async () => {
+    for (const name of [here, there]) await ip("netns", "delete", name).catch(() => {});
+    await rm(directory, { recursive: true, force: true });
+  };
+  try {
+    for (const name of [here, there]) {
+      await ip("netns", "add", name);
+      await ip("-n", name, "link", "set", "lo", "up");
+    }
+    await ip("link", "add", "cable", "netns", here, "type", "veth", "peer", "name", "cable", "netns", there);
+    for (const [name, addresses] of [
+      [here, [`${OWN}/24`, "10.99.0.1/24"]],
+      [there, [`${HOST}/24`, `${PRIVATE}/24`]],
+    ] as const) {
+      for (const address of addresses) await ip("-n", name, "addr", "add", address, "dev", "cable");
+      await ip("-n", name, "link", "set", "cable", "up");
+    }
+    const { key, certificate, authority } = await certify(directory, ["ok.example", "other.example"]);
+    const plan: Plan = { address: HOST, names, key, certificate };
+    const child = spawn(
+      "ip",
+      ["netns", "exec", there, process.execPath, "--no-warnings", join(HERE, "hosts.ts"), directory],
+      { stdio: ["pipe", "pipe", "inherit"] },
+    );
+    child.stdin.end(JSON.stringify(plan));
+    const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
+    await new Promise<void>((resolve, reject) => {
+      child.stdout.once("data", () => resolve());
+      child.once("close", (status) => reject(new Error(`the hosts ended with status ${status}`)));
+    });
+    return {
+      env: {
+        PYRO_NETWORK_NAMESPACE: `/run/netns/${here}`,
+        PYRO_NAME_SERVERS: HOST,
+        PYRO_PUBLIC_RANGES: "203.0.113.0/24",
+      },
+      directory,
+      authority,
+      [Symbol.asyncDispose]: async () => {
+        child.kill("SIGKILL");
+        await ended;
+        await remove();
+      },
+    };
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+}
+
+/** A certificate for these names by an authority made for it. */
+async function certify(directory: string, names: readonly string[]) {
+  const place = (name: string) => join(directory, name);
+  const openssl = async (...args: string[]) => await run("openssl", args);
+  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+  await openssl("req", "-x509", ...key, "-keyout", place("ca.key"), "-out", place("ca.pem"), "-subj", "/CN=test CA");
+  const subject = `subjectAltName=${names.map((name) => `DNS:${name}`).join(",")}`;
+  const signed = ["-CA", place("ca.pem"), "-CAkey", place("ca.key")];
+  const about = ["-subj", "/CN=hosts", "-addext", subject];
+  await openssl("req", "-x509", ...key, "-keyout", place("host.key"), "-out", place("host.pem"), ...about, ...signed);
+  const [hostKey, certificate, authority] = await Promise.all(
+    ["host.key", "host.pem", "ca.pem"].map((name) => readFile(place(name), "utf8")),
+  );
+  return { key: hostKey ?? "", certificate: certificate ?? "", authority: authority ?? "" };
+}
