@@ -183,7 +183,6 @@ export class Workspace implements ContentsHost {
     return this.#inside.commands;
   }
 
-  /** Errors: those of commands. */
   get services(): Services {
     return this.#inside.services;
   }
