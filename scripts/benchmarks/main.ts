@@ -3,6 +3,7 @@
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { cpus, loadavg, totalmem } from "node:os";
 import { others, runs, startUp } from "./commands.ts";
+import { diffs } from "./diff.ts";
 import { disks } from "./disk.ts";
 import { files } from "./files.ts";
 import { idle } from "./idle.ts";
@@ -70,6 +71,8 @@ try {
   rows.push(...(await lifecycle(Math.min(count, 10))));
   say("files of a workspace");
   rows.push(...(await files(count)));
+  say("what was changed in a workspace");
+  rows.push(...(await diffs(count)));
   say("the network");
   rows.push(...(await networks(count)));
   say("the disk of a stopped workspace");

@@ -74,6 +74,9 @@ export const workspaceDiff = defineOperation({
     patch: z.string().describe("What `git apply` takes; empty when it was written to a file, or not asked for"),
     patch_encoding: f.outputEncoding,
     patch_truncated: z.boolean().describe("True when the patch is longer and cut: it cannot be applied"),
+    redacted: f.redacted.describe(
+      "True when a secret's value was replaced by [redacted:NAME]: the patch does not make those files",
+    ),
     output_path: z.string().nullable().describe("Where on this host the patch is"),
   }),
   errors: [...OUTGOING_ERRORS, "BASELINE_MISSING"],

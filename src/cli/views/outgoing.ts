@@ -14,12 +14,13 @@ const MOST_GRAPH = 40;
 const NAMED = 5;
 
 /** What is said beside a patch: where it is, and what it does not make. */
-export function diffView({ summary, entries, output_path, patch_truncated }: Diff): Shown {
+export function diffView({ summary, entries, output_path, patch_truncated, redacted }: Diff): Shown {
   const notes: string[] = [];
   if (output_path !== null)
     notes.push(`pyro: wrote ${printable(output_path)}: ${counted(summary.total, "change", "changes")}`);
   if (summary.total === 0) notes.push("pyro: nothing was changed");
   if (patch_truncated) notes.push("pyro: the patch is cut: --output writes all of it");
+  if (redacted) notes.push("pyro: values of secrets were replaced: the patch does not make what they stood in");
   if (summary.not_in_patch > 0) {
     const some = entries.filter(({ in_patch }) => !in_patch).slice(0, NAMED);
     const more = summary.not_in_patch > some.length ? ", ..." : "";

@@ -6,9 +6,10 @@ import type { CommandHost } from "./command-host.ts";
 import { exportArchive } from "./export.ts";
 import { pathOf } from "./file-input.ts";
 import type { StoredWorkspace } from "./record.ts";
+import { RedactedChanges } from "./redacted-changes.ts";
 
 /** What it needs of the workspace. */
-type OutgoingHost = Pick<CommandHost, "workspaceId" | "enter">;
+type OutgoingHost = Pick<CommandHost, "workspaceId" | "enter" | "secrets">;
 
 /** Where a call's answer goes, and how it ends. */
 export interface Calling {
@@ -37,7 +38,9 @@ export class Outgoing {
     const { guest, leave } = await this.#host.enter(signal, progress);
     try {
       const request = { baseline: { disk: this.#baseline() === "disk" }, paths, stat: input.stat };
-      const summary = await compareChanges(guest, request, limits, sink, signal);
+      const shown = new RedactedChanges(sink, this.#host.secrets.redactor);
+      const summary = await compareChanges(guest, request, limits, shown, signal);
+      await shown.end();
       return {
         workspace_id: this.#host.workspaceId,
         changed: summary.total > 0,
@@ -48,6 +51,7 @@ export class Outgoing {
         patch: "",
         patch_encoding: "utf-8",
         patch_truncated: false,
+        redacted: shown.redacted,
         output_path: input.output_path ?? null,
       };
     } finally {

@@ -183,7 +183,6 @@ export class Workspace implements ContentsHost {
     return this.#inside.commands;
   }
 
-  /** Errors: those of commands. */
   get services(): Services {
     return this.#inside.services;
   }
@@ -225,14 +224,12 @@ export class Workspace implements ContentsHost {
   async create(
     input: ParsedInputOf<"workspace.create">,
     upload: Upload | undefined,
-    calls: { progress: Progress; prepared: () => void; signal: AbortSignal },
+    { progress, ...calls }: { progress: Progress; prepared: () => void; signal: AbortSignal },
   ): Promise<void> {
-    const { progress } = calls;
     const signal = AbortSignal.any([calls.signal, this.#deleting.signal]);
     const leave = this.#life.idleness.use();
     const made = this.#life.inTurn(async () => {
       const { record, directory } = this.#ledger;
-      const layout = layoutOf(directory);
       // Beside all else: it takes as long as a pool's microVM does.
       const synced = syncWorkspaceDirectory(this.#context.paths);
       synced.catch(() => {});
@@ -241,7 +238,6 @@ export class Workspace implements ContentsHost {
       const { vm, prepared } = await this.#life.begin(shape, {
         progress,
         signal,
-        seeded: upload !== undefined,
         prepared: ({ environment }) => {
           this.#releaseImage = environment.release;
           calls.prepared();
@@ -254,7 +250,7 @@ export class Workspace implements ContentsHost {
       progress({ stage: "seed", message: "Sending files", fraction: null });
       const sent = await send(vm, WORKSPACE_PATH, upload, limitsOf(input), signal);
       progress({ stage: "baseline", message: "Fixing the baseline", fraction: null });
-      await fixBaseline(vm, layout.disk, layout.baseline, signal);
+      await fixBaseline(vm, layoutOf(directory), signal);
       const seed = { seed_path: record.seed.seed_path, ...factsOf(sent) };
       await this.#life.settle(vm, prepared, { ...change, baseline: "disk", seed });
     });

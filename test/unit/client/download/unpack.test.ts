@@ -10,6 +10,7 @@ import { type Unpacked, Unpacker, type UnpackLimits } from "../../../../src/clie
 import { Untar } from "../../../../src/client/download/untar.ts";
 import type { ErrorCode } from "../../../../src/errors/codes.ts";
 import { PyroError } from "../../../../src/errors/error.ts";
+import { Seeded } from "../../../seed.ts";
 import { archive, type Made, record } from "./archive.ts";
 
 const LIMITS: UnpackLimits = { maxBytes: 1 << 20, maxEntries: 50 };
@@ -260,6 +261,38 @@ test("archives that are cut, and what follows their end", async () => {
   await refused(Buffer.concat([whole, archive([{ name: "artifact/b" }])]));
   await refused(archive([TOP], Buffer.concat([Buffer.alloc(512), archive([{ name: "artifact/b" }])])));
 });
+
+test("archives that are damaged at random are refused or unpacked, and nothing lies beside the place", async () => {
+  const random = Seeded.fromEnvironment();
+  const whole = archive([
+    TOP,
+    { name: "artifact/a", content: "x".repeat(700), extension: [["mtime", "1.5"]] },
+    { name: "artifact/d/", type: "5" },
+    { name: "artifact/d/l", type: "2", target: "../../outside" },
+    { name: "artifact/h", type: "1", target: "artifact/a" },
+  ]);
+  for (let round = 0; round < 150; round++) {
+    const bytes = Buffer.from(whole);
+    for (let left = 1 + random.below(4); left > 0; left--) bytes[random.below(bytes.length)] = random.below(256);
+    // A header whose sum is wrong says nothing of what follows it.
+    for (let at = 0; at < bytes.length; at += 512) if (random.chance(0.7)) resum(bytes, at);
+    await using here = await ground();
+    await unpack(here.place, bytes).catch((thrown: unknown) => {
+      const system = (thrown as NodeJS.ErrnoException).syscall !== undefined;
+      assert.ok(thrown instanceof PyroError || system, `PYRO_SEED=${random.seed}: ${thrown}`);
+    });
+    assert.deepEqual(await here.beside(), ["outside"]);
+  }
+});
+
+/** Gives what may be a header the sum that it should have. */
+function resum(bytes: Buffer, at: number): void {
+  const block = bytes.subarray(at, at + 512);
+  if (block.toString("latin1", 257, 262) !== "ustar") return;
+  block.fill(0x20, 148, 156);
+  const sum = block.reduce((all, byte) => all + byte, 0);
+  block.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
+}
 
 test("more than was allowed is refused before it is written", async () => {
   const many = Array.from({ length: 60 }, (_, index): Made => ({ name: `artifact/${index}` }));

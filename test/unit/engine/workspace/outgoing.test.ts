@@ -4,9 +4,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
+import { Redactor } from "../../../../src/engine/secrets/redactor.ts";
 import { type ChangeEntry, compareChanges } from "../../../../src/engine/workspace/changes.ts";
 import { exportArchive } from "../../../../src/engine/workspace/export.ts";
 import type { OutgoingGuest } from "../../../../src/engine/workspace/outgoing-pieces.ts";
+import { RedactedChanges } from "../../../../src/engine/workspace/redacted-changes.ts";
 import type { ErrorCode } from "../../../../src/errors/codes.ts";
 import { PyroError } from "../../../../src/errors/error.ts";
 import {
@@ -189,6 +191,25 @@ test("a sink that fails ends it", async () => {
   const ended = compareChanges(guest, request, { maxBytes: 1 }, sink, new AbortController().signal);
   await assert.rejects(ended, (thrown) => thrown === full);
   assert.ok(asked.includes("dropOutgoing"));
+});
+
+test("the values of secrets are replaced in patches, each file's for itself", async () => {
+  const redactor = new Redactor([{ name: "TOKEN", value: bytes("s3cr3t-value-of-some-length") }]);
+  const parts: string[] = [];
+  const sink = {
+    change: async () => void parts.push("|"),
+    patch: async (data: Uint8Array) => void parts.push(Buffer.from(data).toString()),
+  };
+  const shown = new RedactedChanges(sink, redactor);
+  const entry = {} as ChangeEntry;
+  await shown.change(entry);
+  await shown.patch(bytes("+key=s3cr3t-val"));
+  await shown.patch(bytes("ue-of-some-length\n"));
+  await shown.change(entry);
+  await shown.patch(bytes("+nothing\n"));
+  await shown.end();
+  assert.equal(parts.join(""), "|+key=[redacted:TOKEN]\n|+nothing\n");
+  assert.equal(shown.redacted, true);
 });
 
 async function bring(read: (piece: bigint) => object, limits = { maxBytes: 1000, maxEntries: 2 }) {
