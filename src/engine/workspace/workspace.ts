@@ -370,8 +370,7 @@ export class Workspace implements ContentsHost {
     const machine = running && machineId !== null ? await this.#machineOf(machineId, known) : undefined;
     if (machine === undefined) {
       if (running) await this.#become({ state: "stopped", stop_reason: stop_reason ?? "lost", machine_id: null });
-      await this.#fill();
-      return;
+      return void (await this.#fill());
     }
     known.delete(machine.vmId);
     const vm = MicroVm.adopt(machine);
