@@ -369,10 +369,8 @@ export class Workspace implements ContentsHost {
     const running = state === "started" && resetting === null;
     const machine = running && machineId !== null ? await this.#machineOf(machineId, known) : undefined;
     if (machine === undefined) {
-      const why = stop_reason === "stopped" ? stop_reason : "lost";
-      if (running) await this.#become({ state: "stopped", stop_reason: why, machine_id: null });
-      await this.#fill();
-      return;
+      if (running) await this.#become({ state: "stopped", stop_reason: stop_reason ?? "lost", machine_id: null });
+      return void (await this.#fill());
     }
     known.delete(machine.vmId);
     const vm = MicroVm.adopt(machine);
