@@ -1,22 +1,8 @@
 // Every error code of pyro, with what follows from it. Codes are chosen here, and in the parts of this that it names.
+import { ENVIRONMENT_CODES } from "./environment-codes.ts";
+import { type CodeFacts, OPERATOR_HINT } from "./facts.ts";
 import { NETWORK_CODES } from "./network-codes.ts";
-import { OUTGOING_CODES } from "./outgoing-codes.ts";
 import { SECRET_CODES } from "./secret-codes.ts";
-
-/** What a code means to callers. */
-export interface CodeFacts {
-  /** Exit status outside `run` and `exec`, where every error of pyro's own is 125. */
-  readonly exit: 1 | 2;
-  /** True when the same call may succeed later without anything being changed. */
-  readonly retryable: boolean;
-  /** What to do, for a person at a shell. */
-  readonly hint: string;
-  /** What to do, for a model that has only tools. Names a tool or an argument, never a command of the host. */
-  readonly mcpHint: string;
-}
-
-/** For a model, what only a person at the host can mend. */
-export const OPERATOR_HINT = "Tell the person who runs this server; it cannot be mended with a tool.";
 
 export const CODES = {
   INVALID_INPUT: {
@@ -31,61 +17,7 @@ export const CODES = {
     hint: "See `pyro --help` for what there is; a daemon of another version may be running: `pyro daemon stop`.",
     mcpHint: "List the tools again: this server does not have the one that was called.",
   },
-  ENVIRONMENT_NOT_FOUND: {
-    exit: 1,
-    retryable: false,
-    hint: "See `pyro env list` for the environments there are.",
-    mcpHint: "Use `env_list`, or leave `environment` out for the default.",
-  },
-  ENVIRONMENT_PREPARING: {
-    exit: 1,
-    retryable: true,
-    hint: "It is being built; run the same command again in a minute.",
-    mcpHint: "It is being built; make the same call again in a minute.",
-  },
-  ENVIRONMENT_BUILD_FAILED: {
-    exit: 1,
-    retryable: true,
-    hint: "Read the end of the build's log above; `pyro doctor` checks what a build needs.",
-    mcpHint: OPERATOR_HINT,
-  },
-  ENVIRONMENT_DAMAGED: {
-    exit: 1,
-    retryable: true,
-    hint: "What the registry sent is not what its digests say; try again, and if it stays so, tell who runs the registry.",
-    mcpHint: "What the registry sent is not what its digests say; try once more, or use another environment.",
-  },
-  ENVIRONMENT_MISSING: {
-    exit: 1,
-    retryable: false,
-    hint: "The lower half of the workspace's disk is gone: put the image's directory back from a backup, or delete the workspace.",
-    mcpHint: OPERATOR_HINT,
-  },
-  ENVIRONMENT_PLATFORM_MISSING: {
-    exit: 1,
-    retryable: false,
-    hint: "Use a tag or another image that has linux/amd64.",
-    mcpHint: "Use a tag or another image that has linux/amd64.",
-  },
-  ENVIRONMENT_UNSUPPORTED: {
-    exit: 1,
-    retryable: false,
-    hint: "Use a container image of the OCI or Docker kind for Linux.",
-    mcpHint: "Use a container image of the OCI or Docker kind for Linux.",
-  },
-  REGISTRY_UNAUTHORIZED: {
-    exit: 1,
-    retryable: false,
-    hint: "Check the name; for a private image log in first (`docker login` or `podman login`: pyro reads their login).",
-    mcpHint:
-      "Check the name of the image; a private one needs a login that only the person who runs this server can make.",
-  },
-  REGISTRY_UNREACHABLE: {
-    exit: 1,
-    retryable: true,
-    hint: "Check the registry's name, the network and the proxy variables; then try again.",
-    mcpHint: "Check the registry's name in `environment`; try again later.",
-  },
+  ...ENVIRONMENT_CODES,
   HOST_UNSUPPORTED: {
     exit: 1,
     retryable: false,
@@ -123,7 +55,6 @@ export const CODES = {
     mcpHint: "Ask for less; the message names the limit.",
   },
   ...NETWORK_CODES,
-  ...OUTGOING_CODES,
   CONFINEMENT_UNAVAILABLE: {
     exit: 1,
     retryable: false,
@@ -257,6 +188,12 @@ export const CODES = {
     retryable: false,
     hint: "Remove something in the workspace, or create one with a larger --disk-mib; nothing was changed.",
     mcpHint: "Remove something in the workspace, or create one with a larger `disk_mib`; nothing was changed.",
+  },
+  BASELINE_MISSING: {
+    exit: 1,
+    retryable: false,
+    hint: "There is nothing to compare with: use git in the workspace, or create it again from its seed.",
+    mcpHint: "There is nothing to compare with: use git in the workspace, or create it again from its seed.",
   },
   DISK_DAMAGED: {
     exit: 1,

@@ -1,5 +1,5 @@
 // The error codes about networks: a part of the table in codes.ts.
-import type { CodeFacts } from "./codes.ts";
+import type { CodeFacts } from "./facts.ts";
 
 export const NETWORK_CODES = {
   POLICY_FORBIDDEN: {

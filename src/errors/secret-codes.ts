@@ -1,5 +1,5 @@
 // The error codes about secrets, with what follows from them. No hint repeats what was given.
-import type { CodeFacts } from "./codes.ts";
+import type { CodeFacts } from "./facts.ts";
 
 export const SECRET_CODES = {
   SECRET_LITERAL: {

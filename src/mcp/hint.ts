@@ -1,6 +1,7 @@
 // The hint of an error as a model gets it. Models do what they are told, and many have a shell on the host: no hint over
 // MCP names a command, a variable or a file of the host.
-import { CODES, OPERATOR_HINT } from "../errors/codes.ts";
+import { CODES } from "../errors/codes.ts";
+import { OPERATOR_HINT } from "../errors/facts.ts";
 import type { PyroError } from "../errors/error.ts";
 
 /** Commands, options, variables and paths. A wrong guess costs exactness only: the code's own hint is given then. */

@@ -63,6 +63,8 @@ async function followReadme(user: Account): Promise<void> {
   assert.match(ran.stdout.toString(), /^6\.1\.0-\d+-cloud-amd64\n0\n/);
   const piped = await user.run(["run", "--", "python3", "-"], { input: "print(6 * 7)\n" });
   assert.equal(piped.stdout.toString(), "42\n", said(piped));
+  const network = await user.run(["run", "--network-policy", "egress", "--", "cat", "/sys/class/net/pyro0/mtu"]);
+  assert.equal(network.stdout.toString(), "65520\n", network.stderr.toString());
   const late = await user.run(["run", "--timeout-seconds", "1", "--", "sleep", "60"]);
   assert.equal(late.status, 124, said(late));
   const terminal = await user.run(["run", "-t", "--", "sh", "-c", "test -t 0 && tty"]);

@@ -31,8 +31,7 @@ var (
 func (p *pair) checkedUp() error {
 	in := bufio.NewReaderSize(onlyReader{p.guest}, peekBytes)
 	port := p.flow.to.Port()
-	must := port == portHTTP || port == portTLS
-	if must {
+	if mustClaim(port) {
 		_ = p.guest.SetReadDeadline(time.Now().Add(firstWordsTime))
 	}
 	kind, err := kindOf(in)

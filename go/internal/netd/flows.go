@@ -93,7 +93,7 @@ func (f *flows) recheck(rules *netpolicy.Rules, own func(netip.Addr) bool, denie
 		if verdict.Allowed && one.claimed != "" {
 			verdict = rules.Claim(one.claimed, one.to.Addr(), one.names)
 		}
-		if verdict.Allowed && one.claimed == "" && one.protocol == protocolTCP && one.to.Port() == portTLS && rules.Narrowed &&
+		if verdict.Allowed && one.claimed == "" && one.protocol == protocolTCP && mustClaim(one.to.Port()) && rules.Narrowed &&
 			!rules.ByAddress(one.to.Addr()) {
 			// It began while nobody asked it for a name.
 			verdict = netpolicy.Verdict{Name: verdict.Name, Reason: "the connection was made before there was an allow-list"}
@@ -133,6 +133,9 @@ const (
 	portHTTP          = 80
 	portTLS           = 443
 )
+
+// mustClaim tells the ports on which a connection has to say which name it is for, under an allow-list.
+func mustClaim(port uint16) bool { return port == portHTTP || port == portTLS }
 
 // decide asks the rules about a connection.
 func decide(

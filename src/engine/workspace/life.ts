@@ -164,9 +164,7 @@ export class Life {
       prepared = await preparation.prepare(shape, calls.progress, calls.signal);
       calls.prepared(prepared);
       const { disk, baseline } = layoutOf(this.#ledger.directory);
-      // With a seed its disk will be copied, as its baseline.
-      const seeded = this.#ledger.record.seed.seed_path !== null;
-      const files = { diskPath: disk, ...(seeded ? { baselinePath: baseline } : {}) };
+      const files = { diskPath: disk, ...(calls.seeded ? { baselinePath: baseline } : {}) };
       const options = { machineId: this.#newMachineId(), ...files, signal: calls.signal };
       this.#vm = await machines.obtain(prepared, options, calls.progress);
       calls.signal.throwIfAborted();
@@ -211,10 +209,15 @@ export class Life {
     this.#attach(vm);
   }
 
-  /** Takes up one that an earlier daemon started and kept, and goes on with stopping it if that one was about to. */
+  /** Takes up one that an earlier daemon started and kept. */
   takeUp(vm: MicroVm): void {
     this.#attach(vm);
-    if (this.#ledger.record.stop_reason === "stopped") void this.stop().catch(() => {});
+  }
+
+  /** Goes on with a stop that an earlier daemon had begun. To be called when all that runs in it is known. */
+  goOnStopping(): void {
+    const { state, stop_reason } = this.#ledger.record;
+    if (state === "started" && stop_reason === "stopped") void this.stop().catch(() => {});
   }
 
   /** In its turn: ends it at once. One that could not be ended is still there to be. */
@@ -381,6 +384,8 @@ export interface BeginCalls {
   readonly progress: Progress;
   /** Called when environment and template are there. */
   readonly prepared: (prepared: Prepared) => void;
+  /** Its disk will be copied, as its baseline. */
+  readonly seeded: boolean;
   readonly signal: AbortSignal;
 }
 

@@ -1,6 +1,7 @@
 // What becomes of a workspace after its creation: stopped and started, kept as snapshots, put back to one, copied. One thing
 // at a time of each; a deletion ends all of it.
 import { link } from "node:fs/promises";
+import { orAborted } from "../../abort/or-aborted.ts";
 import { PyroError } from "../../errors/error.ts";
 import type { OutputOf } from "../../operations/table.ts";
 import { copyDisk, settleDisk } from "../disk-copy.ts";
@@ -101,10 +102,16 @@ export class Lifecycle {
     const until = AbortSignal.any([signal, deleted]);
     const leave = life.idleness.use();
     try {
-      return await life.inTurn(async () => {
+      const begun = Promise.withResolvers<void>();
+      const done = life.inTurn(async () => {
         until.throwIfAborted();
+        begun.resolve();
         return await work(until);
       });
+      // Who gives up before it is his turn need not wait for it; what has begun is waited for, however it ends.
+      done.catch(() => {});
+      await orAborted(Promise.race([begun.promise, done]), until);
+      return await done;
     } catch (thrown) {
       // Whatever a deletion has broken, it is gone.
       throw deleted.aborted ? deleted.reason : thrown;

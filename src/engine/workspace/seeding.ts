@@ -55,11 +55,12 @@ export async function send(
 /** Copies a workspace's disk as it stands, whole, with the list of what /workspace holds written on it: see copyFrozen. */
 export async function fixBaseline(
   vm: MicroVm,
-  { disk, baseline }: { readonly disk: string; readonly baseline: string },
+  diskPath: string,
+  baselinePath: string,
   signal: AbortSignal,
 ): Promise<void> {
   // Into the file that the microVM has on a drive.
-  await copyFrozen(vm, disk, baseline, { writeManifest: true, existing: true, signal });
+  await copyFrozen(vm, diskPath, baselinePath, { writeManifest: true, existing: true, signal });
 }
 
 /** As a row says them. */

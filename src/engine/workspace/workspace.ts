@@ -183,6 +183,7 @@ export class Workspace implements ContentsHost {
     return this.#inside.commands;
   }
 
+  /** Errors: those of commands. */
   get services(): Services {
     return this.#inside.services;
   }
@@ -224,12 +225,14 @@ export class Workspace implements ContentsHost {
   async create(
     input: ParsedInputOf<"workspace.create">,
     upload: Upload | undefined,
-    { progress, ...calls }: { progress: Progress; prepared: () => void; signal: AbortSignal },
+    calls: { progress: Progress; prepared: () => void; signal: AbortSignal },
   ): Promise<void> {
+    const { progress } = calls;
     const signal = AbortSignal.any([calls.signal, this.#deleting.signal]);
     const leave = this.#life.idleness.use();
     const made = this.#life.inTurn(async () => {
       const { record, directory } = this.#ledger;
+      const layout = layoutOf(directory);
       // Beside all else: it takes as long as a pool's microVM does.
       const synced = syncWorkspaceDirectory(this.#context.paths);
       synced.catch(() => {});
@@ -238,6 +241,7 @@ export class Workspace implements ContentsHost {
       const { vm, prepared } = await this.#life.begin(shape, {
         progress,
         signal,
+        seeded: upload !== undefined,
         prepared: ({ environment }) => {
           this.#releaseImage = environment.release;
           calls.prepared();
@@ -250,7 +254,7 @@ export class Workspace implements ContentsHost {
       progress({ stage: "seed", message: "Sending files", fraction: null });
       const sent = await send(vm, WORKSPACE_PATH, upload, limitsOf(input), signal);
       progress({ stage: "baseline", message: "Fixing the baseline", fraction: null });
-      await fixBaseline(vm, layoutOf(directory), signal);
+      await fixBaseline(vm, layout.disk, layout.baseline, signal);
       const seed = { seed_path: record.seed.seed_path, ...factsOf(sent) };
       await this.#life.settle(vm, prepared, { ...change, baseline: "disk", seed });
     });
@@ -299,10 +303,7 @@ export class Workspace implements ContentsHost {
     this.#life.idleness.setTtl(this.#ledger.record.ttl_seconds);
   }
 
-  /**
-   * Ends and removes everything of it, from whatever state. A second call waits for the first; after one that failed it
-   * tries again.
-   */
+  /** Ends and removes all of it, from whatever state. A second call waits for the first; after a failure it tries again. */
   async delete(): Promise<void> {
     this.#deletion ??= this.#delete().catch((error: unknown) => {
       const failure = { stage: "delete", message: PyroError.from(error).message, console_tail: "" };
@@ -386,6 +387,7 @@ export class Workspace implements ContentsHost {
     this.#life.takeUp(vm);
     const contents = await this.#fill(machine.vmId);
     if (snapshots.foundTorn) void thaw(vm).catch(() => {});
+    this.#life.goOnStopping();
     void contents.sweep(vm.guest, this.#deleting.signal);
   }
 

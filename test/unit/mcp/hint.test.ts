@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { CODES, type ErrorCode, OPERATOR_HINT } from "../../../src/errors/codes.ts";
+import { CODES, type ErrorCode } from "../../../src/errors/codes.ts";
+import { OPERATOR_HINT } from "../../../src/errors/facts.ts";
 import { PyroError } from "../../../src/errors/error.ts";
 import { hintForModel } from "../../../src/mcp/hint.ts";
 
