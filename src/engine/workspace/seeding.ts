@@ -55,12 +55,11 @@ export async function send(
 /** Copies a workspace's disk as it stands, whole, with the list of what /workspace holds written on it: see copyFrozen. */
 export async function fixBaseline(
   vm: MicroVm,
-  diskPath: string,
-  baselinePath: string,
+  { disk, baseline }: { readonly disk: string; readonly baseline: string },
   signal: AbortSignal,
 ): Promise<void> {
   // Into the file that the microVM has on a drive.
-  await copyFrozen(vm, diskPath, baselinePath, { writeManifest: true, existing: true, signal });
+  await copyFrozen(vm, disk, baseline, { writeManifest: true, existing: true, signal });
 }
 
 /** As a row says them. */

@@ -225,14 +225,12 @@ export class Workspace implements ContentsHost {
   async create(
     input: ParsedInputOf<"workspace.create">,
     upload: Upload | undefined,
-    calls: { progress: Progress; prepared: () => void; signal: AbortSignal },
+    { progress, ...calls }: { progress: Progress; prepared: () => void; signal: AbortSignal },
   ): Promise<void> {
-    const { progress } = calls;
     const signal = AbortSignal.any([calls.signal, this.#deleting.signal]);
     const leave = this.#life.idleness.use();
     const made = this.#life.inTurn(async () => {
       const { record, directory } = this.#ledger;
-      const layout = layoutOf(directory);
       // Beside all else: it takes as long as a pool's microVM does.
       const synced = syncWorkspaceDirectory(this.#context.paths);
       synced.catch(() => {});
@@ -254,7 +252,7 @@ export class Workspace implements ContentsHost {
       progress({ stage: "seed", message: "Sending files", fraction: null });
       const sent = await send(vm, WORKSPACE_PATH, upload, limitsOf(input), signal);
       progress({ stage: "baseline", message: "Fixing the baseline", fraction: null });
-      await fixBaseline(vm, layout.disk, layout.baseline, signal);
+      await fixBaseline(vm, layoutOf(directory), signal);
       const seed = { seed_path: record.seed.seed_path, ...factsOf(sent) };
       await this.#life.settle(vm, prepared, { ...change, baseline: "disk", seed });
     });
