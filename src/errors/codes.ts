@@ -2,6 +2,7 @@
 import { ENVIRONMENT_CODES } from "./environment-codes.ts";
 import { type CodeFacts, OPERATOR_HINT } from "./facts.ts";
 import { NETWORK_CODES } from "./network-codes.ts";
+import { OUTGOING_CODES } from "./outgoing-codes.ts";
 import { SECRET_CODES } from "./secret-codes.ts";
 
 export const CODES = {
@@ -55,6 +56,7 @@ export const CODES = {
     mcpHint: "Ask for less; the message names the limit.",
   },
   ...NETWORK_CODES,
+  ...OUTGOING_CODES,
   CONFINEMENT_UNAVAILABLE: {
     exit: 1,
     retryable: false,
@@ -188,12 +190,6 @@ export const CODES = {
     retryable: false,
     hint: "Remove something in the workspace, or create one with a larger --disk-mib; nothing was changed.",
     mcpHint: "Remove something in the workspace, or create one with a larger `disk_mib`; nothing was changed.",
-  },
-  BASELINE_MISSING: {
-    exit: 1,
-    retryable: false,
-    hint: "There is nothing to compare with: use git in the workspace, or create it again from its seed.",
-    mcpHint: "There is nothing to compare with: use git in the workspace, or create it again from its seed.",
   },
   DISK_DAMAGED: {
     exit: 1,

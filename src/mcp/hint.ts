@@ -1,8 +1,8 @@
 // The hint of an error as a model gets it. Models do what they are told, and many have a shell on the host: no hint over
 // MCP names a command, a variable or a file of the host.
 import { CODES } from "../errors/codes.ts";
-import { OPERATOR_HINT } from "../errors/facts.ts";
 import type { PyroError } from "../errors/error.ts";
+import { OPERATOR_HINT } from "../errors/facts.ts";
 
 /** Commands, options, variables and paths. A wrong guess costs exactness only: the code's own hint is given then. */
 const OF_THE_HOST =

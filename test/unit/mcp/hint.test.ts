@@ -4,8 +4,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { CODES, type ErrorCode } from "../../../src/errors/codes.ts";
-import { OPERATOR_HINT } from "../../../src/errors/facts.ts";
 import { PyroError } from "../../../src/errors/error.ts";
+import { OPERATOR_HINT } from "../../../src/errors/facts.ts";
 import { hintForModel } from "../../../src/mcp/hint.ts";
 
 const SOURCE = join(import.meta.dirname, "..", "..", "..", "src");
