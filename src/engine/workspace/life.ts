@@ -164,9 +164,7 @@ export class Life {
       prepared = await preparation.prepare(shape, calls.progress, calls.signal);
       calls.prepared(prepared);
       const { disk, baseline } = layoutOf(this.#ledger.directory);
-      // With a seed its disk will be copied, as its baseline.
-      const seeded = this.#ledger.record.seed.seed_path !== null;
-      const files = { diskPath: disk, ...(seeded ? { baselinePath: baseline } : {}) };
+      const files = { diskPath: disk, ...(calls.seeded ? { baselinePath: baseline } : {}) };
       const options = { machineId: this.#newMachineId(), ...files, signal: calls.signal };
       this.#vm = await machines.obtain(prepared, options, calls.progress);
       calls.signal.throwIfAborted();
@@ -386,6 +384,8 @@ export interface BeginCalls {
   readonly progress: Progress;
   /** Called when environment and template are there. */
   readonly prepared: (prepared: Prepared) => void;
+  /** Its disk will be copied, as its baseline. */
+  readonly seeded: boolean;
   readonly signal: AbortSignal;
 }
 

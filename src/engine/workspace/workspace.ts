@@ -183,6 +183,7 @@ export class Workspace implements ContentsHost {
     return this.#inside.commands;
   }
 
+  /** Errors: those of commands. */
   get services(): Services {
     return this.#inside.services;
   }
@@ -238,6 +239,7 @@ export class Workspace implements ContentsHost {
       const { vm, prepared } = await this.#life.begin(shape, {
         progress,
         signal,
+        seeded: upload !== undefined,
         prepared: ({ environment }) => {
           this.#releaseImage = environment.release;
           calls.prepared();
