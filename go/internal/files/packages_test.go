@@ -22,6 +22,8 @@ const (
 	damagesEach = 6
 	fetchTries  = 3
 	fetchTime   = 60 * time.Second
+	// hopeless is how many pairs are tried when none can be fetched.
+	hopeless = 2
 )
 
 // Patches between released versions of npm's packages make of one tree the other, exactly as git apply does it; so they do, or do
@@ -48,6 +50,9 @@ func TestPatchesOfPackages(t *testing.T) {
 		if err != nil {
 			missing++
 			t.Logf("left out: %s %s, %s: %v", one.name, one.before, one.after, err)
+		}
+		if missing == i+1 && missing == hopeless {
+			t.Skipf("the first %d packages could not be fetched", hopeless)
 		}
 	}
 	t.Logf("%d pairs of %d: %v", len(pairs)-missing, wanted, counts)
