@@ -98,7 +98,7 @@ function quoted(text: string): string {
 test("commands, options, and the values that an option takes", async () => {
   assert.ok((await offered("")).includes("run"));
   assert.deepEqual(await offered("env", "l"), ["list"]);
-  assert.deepEqual(await offered("ws", "s"), ["status", "sync", "service", "shell"]);
+  assert.deepEqual(await offered("ws", "s"), ["status", "stop", "start", "sync", "service", "shell", "snapshot"]);
   assert.deepEqual(await offered("ws", "sync", ""), ["push"]);
   assert.deepEqual(await offered("ws", "create", "--id"), ["--id-only"]);
   assert.deepEqual(await offered("ws", "delete", "--"), [
