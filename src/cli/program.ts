@@ -24,6 +24,8 @@ const GROUPS: Readonly<Record<string, string>> = {
   "workspace process": "Processes of a workspace or a run",
   "workspace service": "Services: named programs that go on beside the commands of a workspace",
   "workspace snapshot": "Snapshots: the disk of a workspace at a moment, to go back to",
+  "workspace disk": "The disk of a stopped workspace",
+  "workspace network": "What a workspace may reach, and what it tried to",
   "workspace shell": "Shells: terminals that stay open in a workspace",
   "workspace sync": "Files of this host in a workspace",
 };
