@@ -16,7 +16,7 @@ test("a disk that is clean and one that was lost are read, and stay as they were
   checkLab();
   await using home = await ownHome({ templates: true });
   await using pyro = new Pyro({ home: home.path });
-  const workspace = await pyro.createWorkspace({ memMib: 512, diskMib: 256, ttlSeconds: 1 });
+  const workspace = await pyro.createWorkspace({ diskMib: 256, ttlSeconds: 1 });
   const untilStopped = async () => {
     while ((await workspace.status()).state !== "stopped") await sleep(500);
   };

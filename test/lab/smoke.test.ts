@@ -1,6 +1,6 @@
-// A workspace from its making to its end in real Firecracker, over each face: create, push, exec, delete.
+// A workspace from its making to its end in real Firecracker, over each face: create, push, exec, delete; and what came of it taken out.
 import assert from "node:assert/strict";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { Client } from "@modelcontextprotocol/client";
@@ -53,11 +53,18 @@ test("from the command line", { timeout: 3 * STEP_MS }, async () => {
 test("from the SDK", { timeout: 3 * STEP_MS }, async () => {
   await using tree = await project();
   await using client = new Pyro({ home: home.path });
-  const workspace = await client.createWorkspace({ driver: "firecracker" });
+  const workspace = await client.createWorkspace({ driver: "firecracker", seedPath: tree.path });
   assert.equal((await workspace.status()).driver, "firecracker");
-  await workspace.syncPush(tree.path);
-  const result = await workspace.exec(["python3", "main.py"]);
+  const result = await workspace.exec(["sh", "-c", "python3 main.py && echo 43 >data"]);
   assert.deepEqual([result.exitCode, result.stdout], [0, SAID]);
+  const { patch, summary } = await workspace.diff();
+  assert.deepEqual([summary.total, summary.modified], [1, 1]);
+  assert.match(patch, /\n-42\n\+43\n/);
+  await workspace.syncPush(join(tree.path, "data"));
+  assert.equal((await workspace.diff()).changed, false);
+  const output = join(tree.path, "exported");
+  await workspace.export("main.py", output);
+  assert.equal(await readFile(output, "utf8"), SCRIPT);
   await workspace.delete();
   await nothingLeft();
 });

@@ -16,7 +16,7 @@ test("a workspace that was broken is put back, stopped and started, and cloned",
   {
     await using _stopped = home;
     await using pyro = new Pyro({ home: home.path });
-    const workspace = await pyro.createWorkspace({ memMib: 512, diskMib: 1024 });
+    const workspace = await pyro.createWorkspace({ diskMib: 1024 });
     const who = await sh(workspace, "cat /etc/machine-id; echo good >a; echo x >/tmp/x; cp /bin/true /usr/bin/tool");
     await workspace.snapshot.create("good");
     await sh(workspace, "rm -rf /workspace/* /usr/bin");
