@@ -31,6 +31,8 @@ export interface InspectorOptions {
   readonly machineId: string;
   readonly writable: DriveFile;
   readonly aux?: DriveFile | undefined;
+  /** As in FreshOptions; nothing need be there. */
+  readonly baselinePath?: string | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -66,8 +68,13 @@ export class FreshStarts {
 
   /** Starts a microVM that has these disks and mounts none. Errors: those of MicroVm.start; the signal's reason. */
   async apart(prepared: Prepared, options: InspectorOptions, progress: Progress): Promise<MicroVm> {
-    const { machineId, writable, aux, signal } = options;
-    const drives: Drives = { base: baseOf(prepared), writable, ...(aux === undefined ? {} : { aux }) };
+    const { machineId, writable, aux, baselinePath, signal } = options;
+    const drives: Drives = {
+      base: baseOf(prepared),
+      writable,
+      ...(aux === undefined ? {} : { aux }),
+      ...(await baselineDrive(baselinePath, prepared.shape.diskMib)),
+    };
     const start = { drives, baseType: undefined, ephemeral: true, signal };
     return await this.#gate.pass(() => begun(prepared, machineId, start, progress), signal);
   }

@@ -37,6 +37,8 @@ export interface InspectedDisks {
   readonly dirty: boolean;
   /** Another disk of the workspace that is not written to either (`readOnly`), or a file with a new file system on it. */
   readonly aux?: DriveFile | undefined;
+  /** Where what its changes are compared with is, if there is any. */
+  readonly baselinePath?: string | undefined;
 }
 
 export class Inspector implements DiskUser {
@@ -81,7 +83,8 @@ export class Inspector implements DiskUser {
       const copies = { disk: disks.dirty, aux: false };
       for (let turn = 0; ; turn++) {
         const drives = await attachable(prepared, disks, copies, directory, signal);
-        const options = { machineId: `${name}-${turn}`, ...drives.files, signal };
+        const { baselinePath } = disks;
+        const options = { machineId: `${name}-${turn}`, ...drives.files, baselinePath, signal };
         const vm = await context.machines.inspector(prepared, options, progress);
         const needs = await mount(vm, prepared, drives.attachments, signal);
         if (needs === undefined) return new Inspector(vm, directory);

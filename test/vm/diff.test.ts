@@ -342,3 +342,30 @@ test("one that was stopped, and one whose daemon and microVM were lost, are comp
     }
   }
 });
+
+test("one that somebody stopped is compared and taken from without being started, seeded or not", {
+  timeout: 300_000,
+}, async () => {
+  await using small = await scratch();
+  await mkdir(join(small.path, "d"));
+  await writeFile(join(small.path, "d", "a"), "1\n");
+  await writeFile(join(small.path, "b"), "1\n");
+  for (const seed of [["--seed-path", small.path], []]) {
+    await using one = await all.create(seed);
+    await one.sh("mkdir -p d; echo 2 > d/a; rm -f b; ln -s d/a link; chmod 750 d");
+    const want = (await all.ask<Diff>(["diff", one.id])).patch;
+    assert.match(want, /\+2\n/);
+    await all.ask(["stop", one.id]);
+    const told = await all.ask<Diff>(["diff", one.id]);
+    assert.equal(told.patch, want);
+    const output = join(small.path, `out-${seed.length}`);
+    await all.ask(["export", one.id, "d", "--output", output]);
+    assert.equal(await readFile(join(output, "a"), "utf8"), "2\n");
+    assert.equal((await stat(output)).mode & 0o777, 0o750);
+    assert.equal((await one.status()).state, "stopped");
+    await all.ask(["reset", one.id]);
+    assert.deepEqual([(await all.ask<Diff>(["diff", one.id])).changed, (await one.status()).state], [false, "stopped"]);
+    await all.ask(["start", one.id]);
+    assert.equal((await all.ask<Diff>(["diff", one.id])).changed, false);
+  }
+});

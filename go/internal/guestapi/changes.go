@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strings"
 
 	"connectrpc.com/connect"
 	"golang.org/x/sys/unix"
@@ -27,7 +26,7 @@ const (
 
 // BeginChanges begins a comparison.
 func (s *Server) BeginChanges(_ context.Context, request *connect.Request[guestv1.BeginChangesRequest]) (*connect.Response[guestv1.BeginChangesResponse], error) {
-	root, err := s.rootOf()
+	of, err := s.lookedAt()
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +45,7 @@ func (s *Server) BeginChanges(_ context.Context, request *connect.Request[guestv
 	id := m.GetOutgoingId()
 	err = s.changes.Begin(id, func(ctx context.Context, emit func([]*guestv1.ChangesEvent) error) error {
 		batch := &batch{emit: emit}
-		summary, err := compare(ctx, root, m, paths, batch.add)
+		summary, err := compare(ctx, of, m, paths, batch.add)
 		if err == nil {
 			err = batch.flush()
 		}
@@ -62,13 +61,13 @@ func (s *Server) BeginChanges(_ context.Context, request *connect.Request[guestv
 }
 
 // compare runs a comparison with all that it needs open.
-func compare(ctx context.Context, root *rootfs.Root, m *guestv1.BeginChangesRequest, paths []string, emit func(changes.Event) error) (changes.Summary, error) {
-	tree, err := openTree(m.GetTree())
+func compare(ctx context.Context, of *subject, m *guestv1.BeginChangesRequest, paths []string, emit func(changes.Event) error) (changes.Summary, error) {
+	tree, err := unix.Open(of.place, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return changes.Summary{}, err
 	}
 	defer unix.Close(tree)
-	baseline, err := root.OpenBaseline(m.GetBaseline().GetDisk())
+	baseline, err := of.baseline(m.GetBaseline().GetDisk())
 	if err != nil {
 		return changes.Summary{}, &files.Refusal{Kind: files.Baseline, Why: err.Error()}
 	}
@@ -99,18 +98,6 @@ func listBase(ctx context.Context, base int, to io.Writer) error {
 		_, err = writer.Close()
 	}
 	return err
-}
-
-// openTree opens the root that has the workspace to look at.
-func openTree(tree *guestv1.Tree) (int, error) {
-	return unix.Open(pathOf(tree), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-}
-
-func pathOf(tree *guestv1.Tree) string {
-	if path := string(tree.GetRoot()); strings.HasPrefix(path, "/") {
-		return path
-	}
-	return "/"
 }
 
 // batch gathers events into pieces.
@@ -171,13 +158,14 @@ func (s *Server) ReadChanges(ctx context.Context, request *connect.Request[guest
 
 // BeginExport begins an archive.
 func (s *Server) BeginExport(_ context.Context, request *connect.Request[guestv1.BeginExportRequest]) (*connect.Response[guestv1.BeginExportResponse], error) {
-	if _, err := s.rootOf(); err != nil {
+	of, err := s.lookedAt()
+	if err != nil {
 		return nil, err
 	}
 	m := request.Msg
 	id := m.GetOutgoingId()
-	err := s.exports.Begin(id, func(ctx context.Context, emit func([]byte) error) error {
-		tree, err := files.OpenRoot(pathOf(m.GetTree()))
+	err = s.exports.Begin(id, func(ctx context.Context, emit func([]byte) error) error {
+		tree, err := files.OpenRoot(of.place)
 		if err != nil {
 			return err
 		}
@@ -224,17 +212,28 @@ func (s *Server) DropOutgoing(_ context.Context, request *connect.Request[guestv
 	return connect.NewResponse(&guestv1.DropOutgoingResponse{}), nil
 }
 
-// rootOf refuses what looks at disks where there are none.
-func (s *Server) rootOf() (*rootfs.Root, error) {
+// subject is a workspace that something is taken out of: one that runs, or one whose disks are looked at.
+type subject struct {
+	// place is the directory that has its tree.
+	place    string
+	baseline func(withDisk bool) (*rootfs.Baseline, error)
+}
+
+// lookedAt refuses what looks at disks where there are none.
+func (s *Server) lookedAt() (*subject, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.up(); err != nil {
 		return nil, err
 	}
-	if s.root == nil {
-		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("MountRoot comes before what leaves the workspace"))
+	if s.root != nil {
+		return &subject{place: "/", baseline: s.root.OpenBaseline}, nil
 	}
-	return s.root, nil
+	if s.inspection != nil && s.inspection.disks != nil {
+		disks := s.inspection.disks
+		return &subject{place: disks.Place(), baseline: disks.OpenBaseline}, nil
+	}
+	return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("MountRoot or MountInspection comes before what leaves the workspace"))
 }
 
 // outgoingRefusal turns what ended a comparison or an export into the protocol's errors.

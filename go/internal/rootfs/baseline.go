@@ -46,11 +46,19 @@ func (r *Root) keepBaseline() error {
 
 // OpenBaseline opens the baseline: with the disk of it, or only what the base has. Errors: *Error.
 func (r *Root) OpenBaseline(withDisk bool) (*Baseline, error) {
-	b := &Baseline{Layers: []int{int(r.base.Fd())}}
+	return openBaseline(r.base, fmt.Sprintf("/proc/self/fd/%d", r.baseline.Fd()), withDisk)
+}
+
+// OpenBaseline is the same for a workspace whose disks are looked at. Errors: *Error.
+func (i *Inspection) OpenBaseline(withDisk bool) (*Baseline, error) {
+	return openBaseline(i.base, baselineDevice, withDisk)
+}
+
+func openBaseline(base *os.File, device string, withDisk bool) (*Baseline, error) {
+	b := &Baseline{Layers: []int{int(base.Fd())}}
 	if !withDisk {
 		return b, nil
 	}
-	device := fmt.Sprintf("/proc/self/fd/%d", r.baseline.Fd())
 	if err := b.addDisk(device, Upper); err != nil {
 		b.Close()
 		return nil, &Error{"baseline disk", err}

@@ -57,7 +57,11 @@ type Inspection struct {
 	Disk *os.File
 	// AuxRoot and Aux are the same of the aux disk, nil where there is none. AuxRoot is nil for an Empty one.
 	AuxRoot, Aux *os.File
+	base         *os.File
 }
+
+// Place is the path of what Root is.
+func (i *Inspection) Place() string { return rootPlace }
 
 // Inspect mounts base and disk, and aux if there is one. Errors: ErrBaseType, *NeedsReplay, *Error for what cannot be
 // mounted; after each of them this microVM is of no further use.
@@ -104,6 +108,7 @@ func (i *Inspection) open(aux Attachment) (err error) {
 		there bool
 	}{
 		{rootPlace, &i.Root, true},
+		{basePlace, &i.base, true},
 		{writablePlace, &i.Disk, true},
 		{auxPlace, &i.Aux, aux != None},
 		{auxRootPlace, &i.AuxRoot, aux == ReadOnly || aux == Copy},

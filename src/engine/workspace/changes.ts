@@ -16,8 +16,6 @@ export interface ChangesSink {
 }
 
 export interface ChangesRequest {
-  /** Directory of the guest that has the workspace's tree; the root of processes when it is not given. */
-  readonly root?: Uint8Array;
   /** Whether there was a seed, which is on the baseline's drive; else it is compared with what the base has. */
   readonly baseline: { readonly disk: boolean };
   /** Relative to the workspace. */
@@ -71,7 +69,6 @@ export async function compareChanges(
       calls.beginChanges(
         {
           outgoingId,
-          tree: { root: request.root ?? new Uint8Array() },
           baseline: request.baseline,
           paths: [...request.paths],
           stat: request.stat,

@@ -12,8 +12,6 @@ type Exported = Pick<
 >;
 
 export interface ExportRequest {
-  /** Directory of the guest that has the workspace's tree; the root of processes when it is not given. */
-  readonly root?: Uint8Array;
   /** Relative to the workspace. */
   readonly path: Uint8Array;
 }
@@ -48,7 +46,6 @@ export async function exportArchive(
       calls.beginExport(
         {
           outgoingId,
-          tree: { root: request.root ?? new Uint8Array() },
           path: request.path,
           maxBytes: BigInt(limits.maxBytes),
           maxEntries: BigInt(limits.maxEntries),

@@ -5,11 +5,14 @@ import { type ChangesSink, compareChanges } from "./changes.ts";
 import type { CommandHost } from "./command-host.ts";
 import { exportArchive } from "./export.ts";
 import { pathOf } from "./file-input.ts";
-import type { StoredWorkspace } from "./record.ts";
+import type { OutgoingGuest } from "./outgoing-pieces.ts";
 import { RedactedChanges } from "./redacted-changes.ts";
+import type { StoppedDisk } from "./stopped-disk.ts";
 
 /** What it needs of the workspace. */
-type OutgoingHost = Pick<CommandHost, "workspaceId" | "enter" | "secrets">;
+interface OutgoingHost extends Pick<CommandHost, "workspaceId" | "enter" | "secrets"> {
+  readonly disk: StoppedDisk;
+}
 
 /** Where a call's answer goes, and how it ends. */
 export interface Calling {
@@ -19,12 +22,9 @@ export interface Calling {
 
 export class Outgoing {
   readonly #host: OutgoingHost;
-  readonly #baseline: () => StoredWorkspace["baseline"];
 
-  /** `baseline` says what it is compared with. */
-  constructor(host: OutgoingHost, baseline: () => StoredWorkspace["baseline"]) {
+  constructor(host: OutgoingHost) {
     this.#host = host;
-    this.#baseline = baseline;
   }
 
   /** Errors: PATH_OUTSIDE, those of entering the workspace and of compareChanges, what the sink throws. */
@@ -35,11 +35,10 @@ export class Outgoing {
   ): Promise<OutputOf<"workspace.diff">> {
     const paths = (input.paths ?? []).map((path) => pathOf(path).bytes);
     const limits = { maxBytes: input.max_transfer_mib * 2 ** 20 };
-    const { guest, leave } = await this.#host.enter(signal, progress);
-    try {
-      const request = { baseline: { disk: this.#baseline() === "disk" }, paths, stat: input.stat };
+    const request = { baseline: { disk: this.#host.disk.record.baseline === "disk" }, paths, stat: input.stat };
+    return await this.#withGuest({ progress, signal, long: false }, async (guest, until) => {
       const shown = new RedactedChanges(sink, this.#host.secrets.redactor);
-      const summary = await compareChanges(guest, request, limits, shown, signal);
+      const summary = await compareChanges(guest, request, limits, shown, until);
       await shown.end();
       return {
         workspace_id: this.#host.workspaceId,
@@ -54,9 +53,7 @@ export class Outgoing {
         redacted: shown.redacted,
         output_path: input.output_path ?? null,
       };
-    } finally {
-      leave();
-    }
+    });
   }
 
   /** Errors: PATH_OUTSIDE, those of entering the workspace and of exportArchive, what the sink throws. */
@@ -67,15 +64,32 @@ export class Outgoing {
   ): Promise<OutputOf<"workspace.export">> {
     const path = pathOf(input.path);
     const limits = { maxBytes: input.max_transfer_mib * 2 ** 20, maxEntries: input.max_entries };
-    const { guest, leave } = await this.#host.enter(signal, progress);
-    try {
-      const exported = await exportArchive(guest, { path: path.bytes }, limits, sink, signal);
+    return await this.#withGuest({ progress, signal, long: true }, async (guest, until) => {
+      const exported = await exportArchive(guest, { path: path.bytes }, limits, sink, until);
       return {
         workspace_id: this.#host.workspaceId,
         workspace_path: path.absolute,
         output_path: input.output_path,
         ...exported,
       };
+    });
+  }
+
+  /**
+   * One that was stopped by somebody stays so: its disks are looked at, and with `long` a start meanwhile is refused. Any
+   * other is started when it has to be.
+   */
+  async #withGuest<T>(
+    { progress, signal, long }: Calling & { readonly long: boolean },
+    work: (guest: OutgoingGuest, signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const { disk } = this.#host;
+    if (disk.record.state === "stopped" && disk.record.stop_reason === "stopped") {
+      return await disk.inspect({ long, progress }, signal, ({ guest }, until) => work(guest, until));
+    }
+    const { guest, leave } = await this.#host.enter(signal, progress);
+    try {
+      return await work(guest, signal);
     } finally {
       leave();
     }

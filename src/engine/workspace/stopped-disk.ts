@@ -209,9 +209,10 @@ export class StoppedDisk {
     const prepared = await this.#prepare(signal, tell);
     try {
       tell({ stage: "inspect", message: "Looking at the disk", fraction: null });
-      const disk = { path: layoutOf(directory).disk, readOnly: true, virtualBytes: disk_mib * 2 ** 20 };
+      const { disk: path, baseline: baselinePath } = layoutOf(directory);
+      const disk = { path, readOnly: true, virtualBytes: disk_mib * 2 ** 20 };
       const dirty = stop_reason === "lost" || state === "failed";
-      return await this.#context.inspections.start(prepared, { disk, dirty, aux }, signal, tell);
+      return await this.#context.inspections.start(prepared, { disk, dirty, aux, baselinePath }, signal, tell);
     } finally {
       prepared.environment.release();
     }

@@ -49,7 +49,7 @@ export class Workspace implements ContentsHost {
   readonly servicesDirectory: string;
   readonly shellsDirectory: string;
   readonly files: Files = new Files(this);
-  readonly outgoing: Outgoing = new Outgoing(this, () => this.#ledger.record.baseline);
+  readonly outgoing: Outgoing = new Outgoing(this);
   readonly room: Room;
   readonly disk: StoppedDisk;
   readonly network: WorkspaceNetwork;
