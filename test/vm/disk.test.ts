@@ -188,7 +188,8 @@ test("lost with its host, damaged, or its inspector killed: each has a clear end
   };
 
   // In the middle of writing.
-  await workspace.sh("echo kept >/usr/local/kept; rm /etc/issue; sync");
+  // With less to be exported than a whole system has.
+  await workspace.sh("echo kept >/usr/local/kept; rm -r /etc/issue /usr/share; sync");
   await workspace.sh(
     "(while :; do echo more >>/usr/local/log; cp -r /etc /usr/local/etc$((n += 1)); done) >/dev/null 2>&1 & sleep 3",
   );
@@ -197,7 +198,7 @@ test("lost with its host, damaged, or its inspector killed: each has a clear end
   const read = await all.finish(["disk", "read", workspace.id, "/usr/local/kept", "--content-only"]);
   assert.equal(read.stdout.toString(), "kept\n", read.stderr.toString());
   const exported = await all.ask<Exported>(["disk", "export", workspace.id, "--output", image]);
-  assert.ok(exported.entry_count > 5000);
+  assert.ok(exported.entry_count > 2000);
   await sh(`PATH=$PATH:/sbin:/usr/sbin; e2fsck -fn '${image}'`);
   const looked = `mount -o loop,ro '${image}' /mnt && cat /mnt/usr/local/kept && test ! -e /mnt/etc/issue`;
   await sh(`unshare -m sh -c "${looked}"`);
