@@ -32,6 +32,7 @@ const WORKSPACE_CORE = [
   "workspace_list",
   "workspace_logs",
   "workspace_patch_apply",
+  "workspace_reset",
   "workspace_status",
   "workspace_sync_push",
 ];
@@ -138,9 +139,15 @@ test("profiles offer their tools", async () => {
       "shell_resize",
       "shell_signal",
       "shell_write",
+      "snapshot_create",
+      "snapshot_delete",
+      "snapshot_list",
+      "workspace_clone",
       "workspace_disk_export",
       "workspace_disk_list",
       "workspace_disk_read",
+      "workspace_start",
+      "workspace_stop",
       "workspace_update",
     ].sort(),
   });
