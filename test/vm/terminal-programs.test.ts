@@ -36,6 +36,8 @@ test("top redraws its screen, takes a key and gives the screen back", { timeout:
   await shell.write({ input: "V", noNewline: true });
   await shown(shell, /PID USER[\s\S]*`- /);
   await shell.write({ input: "q", noNewline: true });
+  // What is typed before it has ended goes with it.
+  await shown(shell, /#\s*$/);
   await shell.write("echo left-$?");
   await shown(shell, /^left-0/m);
 });
