@@ -5,7 +5,6 @@ package vmm
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -164,24 +163,15 @@ func (d *netd) follow(directory string, decisions, words *os.File) {
 
 // hold learns from bwrap which process is the sandbox's process 1, and takes hold of it.
 func (d *netd) hold(status *os.File) error {
-	if err := status.SetReadDeadline(time.Now().Add(setupTime)); err != nil {
+	pid, err := childOfSandbox(status, time.Now().Add(setupTime))
+	if err != nil {
 		return err
 	}
-	line, err := bufio.NewReader(status).ReadBytes('\n')
+	child, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return fmt.Errorf("bwrap's status: %w", err)
+		return fmt.Errorf("hold process %d: %w", pid, err)
 	}
-	var told struct {
-		ChildPID int `json:"child-pid"`
-	}
-	if err := json.Unmarshal(line, &told); err != nil || told.ChildPID <= 0 {
-		return fmt.Errorf("bwrap's status was %q", line)
-	}
-	child, err := unix.PidfdOpen(told.ChildPID, 0)
-	if err != nil {
-		return fmt.Errorf("hold process %d: %w", told.ChildPID, err)
-	}
-	if !isChildOf(told.ChildPID, d.process.Pid) {
+	if !isChildOf(pid, d.process.Pid) {
 		unix.Close(child)
 		return errors.New("netd's sandbox has gone")
 	}

@@ -399,33 +399,42 @@ func (v *vm) awaitSandbox(ctx context.Context, block *os.File) error {
 
 // holdChild learns from bwrap which process is the sandbox's process 1, and takes hold of it.
 func (v *vm) holdChild(deadline time.Time) error {
-	if err := v.status.SetReadDeadline(deadline); err != nil {
+	pid, err := childOfSandbox(v.status, deadline)
+	if err != nil {
 		return err
 	}
-	line, err := bufio.NewReader(v.status).ReadBytes('\n')
-	if err != nil {
-		return fmt.Errorf("bwrap's status: %w", err)
-	}
-	var status struct {
-		ChildPID int `json:"child-pid"`
-	}
-	if err := json.Unmarshal(line, &status); err != nil || status.ChildPID <= 0 {
-		return fmt.Errorf("bwrap's status was %q", line)
-	}
-	child, err := unix.PidfdOpen(status.ChildPID, 0)
+	child, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("hold process %d: %w", status.ChildPID, err)
+		return fmt.Errorf("hold process %d: %w", pid, err)
 	}
-	if !v.isOurs(status.ChildPID) || unix.PidfdSendSignal(child, 0, nil, 0) != nil {
+	if !v.isOurs(pid) || unix.PidfdSendSignal(child, 0, nil, 0) != nil {
 		// The sandbox's process has gone, and its number is another's by now.
 		unix.Close(child)
 		return nil
 	}
 	v.child = child
 	return nil
+}
+
+// childOfSandbox reads from bwrap's status which process is the sandbox's process 1.
+func childOfSandbox(status *os.File, deadline time.Time) (int, error) {
+	if err := status.SetReadDeadline(deadline); err != nil {
+		return 0, err
+	}
+	line, err := bufio.NewReader(status).ReadBytes('\n')
+	if err != nil {
+		return 0, fmt.Errorf("bwrap's status: %w", err)
+	}
+	var told struct {
+		ChildPID int `json:"child-pid"`
+	}
+	if err := json.Unmarshal(line, &told); err != nil || told.ChildPID <= 0 {
+		return 0, fmt.Errorf("bwrap's status was %q", line)
+	}
+	return told.ChildPID, nil
 }
 
 // isOurs tells whether a process is a child of this microVM's bwrap, or came to us when that ended.
