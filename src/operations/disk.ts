@@ -3,17 +3,12 @@ import * as z from "zod";
 import { defineOperation } from "./define.ts";
 import { envEvent } from "./environment.ts";
 import * as f from "./fields.ts";
-import { fileFacts, READ_BYTES } from "./file.ts";
-import { START_ERRORS, WORKSPACE_ERRORS } from "./workspace.ts";
+import { fileFacts, readBytes, readOffset } from "./file.ts";
+import { MICROVM_ERRORS, WORKSPACE_ERRORS } from "./workspace-errors.ts";
 
 /** One that failed at its start may still be looked at. */
 const LEGAL_IN = ["stopped", "failed"] as const;
-const DISK_ERRORS = [
-  ...WORKSPACE_ERRORS,
-  // Several may look at it at once.
-  ...START_ERRORS.filter((code) => code !== "DISK_EXPORT_RUNNING"),
-  "DISK_DAMAGED",
-] as const;
+const DISK_ERRORS = [...WORKSPACE_ERRORS, "ENVIRONMENT_MISSING", ...MICROVM_ERRORS, "DISK_DAMAGED"] as const;
 const FILE_ERRORS = [...DISK_ERRORS, "PATH_OUTSIDE", "FILE_NOT_FOUND", "FILE_WRONG_KIND"] as const;
 
 const path = z.string().min(1).max(4096).describe("Path in the whole system; a relative one is below /workspace");
@@ -62,13 +57,8 @@ export const diskRead = defineOperation({
   input: z.object({
     workspace_id: f.workspaceId,
     path,
-    offset: z.int().min(0).describe("Byte to begin at").optional(),
-    max_bytes: z
-      .int()
-      .min(1)
-      .max(READ_BYTES.most)
-      .describe("Most bytes of content in the result, at most 1048576; 65536 unless given")
-      .optional(),
+    offset: readOffset,
+    max_bytes: readBytes,
   }),
   output: z.object({
     workspace_id: z.string(),

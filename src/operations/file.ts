@@ -27,6 +27,15 @@ const path = z
   .min(1)
   .max(4096)
   .describe("Path in the workspace: relative to /workspace, or absolute below it");
+/** Which part of a file is read. */
+export const readOffset = z.int().min(0).describe("Byte to begin at").optional();
+export const readBytes = z
+  .int()
+  .min(1)
+  .max(READ_BYTES.most)
+  .describe("Most bytes of content in the result, at most 1048576; 65536 unless given")
+  .optional();
+
 export const artifactType = z
   .enum(["file", "directory", "symlink", "other"])
   .describe("other is a fifo, a socket or a device");
@@ -84,18 +93,13 @@ export const fileRead = defineOperation({
   input: z.object({
     workspace_id: f.workspaceId,
     path,
-    offset: z.int().min(0).describe("Byte to begin at").optional(),
+    offset: readOffset,
     lines: z
       .string()
       .regex(/^(?:\d{1,15}|\d{1,15}:\d{0,15}|:\d{1,15})$/, "lines are A:B, A:, :B or A, counted from 1")
       .describe("Lines A:B to read, counted from 1, both included; A: is all from A on")
       .optional(),
-    max_bytes: z
-      .int()
-      .min(1)
-      .max(READ_BYTES.most)
-      .describe("Most bytes of content in the result, at most 1048576; 65536 unless given")
-      .optional(),
+    max_bytes: readBytes,
   }),
   output: z.object({
     workspace_id: z.string(),

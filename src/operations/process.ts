@@ -4,6 +4,7 @@ import { defineOperation } from "./define.ts";
 import { envEvent, PULL_ERRORS } from "./environment.ts";
 import * as f from "./fields.ts";
 import { SECRET_ERRORS, secretEnv, secrets } from "./secret.ts";
+import { MICROVM_ERRORS } from "./workspace-errors.ts";
 
 /** What a streaming run tells before its output. Bytes of stdout and stderr travel beside these, not in them. */
 export const runEvent = z.discriminatedUnion("type", [
@@ -39,14 +40,7 @@ export const run = defineOperation({
   errors: [
     "ENVIRONMENT_PREPARING",
     ...PULL_ERRORS,
-    "HOST_MEMORY_SHORT",
-    "LIMIT_EXCEEDED",
-    "CONFINEMENT_UNAVAILABLE",
-    "DRIVER_UNAVAILABLE",
-    "MICROVM_START_FAILED",
-    "MICROVM_LOST",
-    "GUEST_UNRESPONSIVE",
-    "NETWORK_FAILED",
+    ...MICROVM_ERRORS,
     "POLICY_FORBIDDEN",
     "CWD_NOT_FOUND",
     "USER_NOT_FOUND",
