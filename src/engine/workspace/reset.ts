@@ -1,9 +1,10 @@
 // Putting a workspace back to a snapshot: all of it or nothing, whoever dies in between. The new disk is made beside the old
 // one; then the record says that the reset is to be finished, and from there on it is, by this daemon or by the next: the
 // microVM and what ran in it are gone, the new disk takes the place of the old. Before that nothing has changed.
-import { lstat, mkdir, rename, rm } from "node:fs/promises";
+import { mkdir, rename, rm } from "node:fs/promises";
 import { formatDisk } from "../../environments/disk.ts";
 import { PyroError } from "../../errors/error.ts";
+import { isThere } from "../../host/is-there.ts";
 import { syncPath } from "../../host/records.ts";
 import { copyDisk, settleDisk } from "../disk-copy.ts";
 import type { Progress } from "../templates.ts";
@@ -133,11 +134,4 @@ export async function finishReset({ directory, record }: Ledger): Promise<Partia
     machine_id: null,
     failure: null,
   };
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return await lstat(path).then(
-    () => true,
-    () => false,
-  );
 }

@@ -1,10 +1,11 @@
 // The snapshots of one workspace: snapshots/<name>/ with a disk and, written last, its record. What has no record never was:
 // a torn one is listed by nobody and removed by the next daemon. The baseline is always there, and no directory.
-import { lstat, mkdir, readdir, rm } from "node:fs/promises";
+import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { PyroError } from "../../errors/error.ts";
 import { nearest } from "../../errors/nearest.ts";
+import { isThere } from "../../host/is-there.ts";
 import { readRecord, syncPath, writeRecord } from "../../host/records.ts";
 import { BASELINE, SNAPSHOT_NAME_PATTERN } from "../../operations/snapshot.ts";
 import type { OutputOf } from "../../operations/table.ts";
@@ -200,11 +201,4 @@ async function readSnapshot(place: string, name: string): Promise<Kept | "torn" 
 function listed({ record, bytes }: Kept): Listed {
   const { snapshot_name, created_at } = record;
   return { snapshot_name, kind: "named", created_at, bytes };
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return await lstat(path).then(
-    () => true,
-    () => false,
-  );
 }
