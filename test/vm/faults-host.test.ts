@@ -20,8 +20,8 @@ function documents(stdout: Buffer): string[] {
 test("a state directory that is read-only", { timeout: 300_000 }, async (context) => {
   if (!isRoot) return context.skip(NEEDS_ROOT);
   await using home = await ownHome({ templates: true });
-  // Read-only as a whole before there is a daemon, and in its records under one that runs (a file system that is being
-  // written to cannot be made read-only).
+  // Read-only as a whole before there is a daemon, and in its records under one that runs (a mount that is being
+  // written to cannot be made read-only: the record of the run before may still be on its way).
   const script = `
     mount --bind "$PYRO_HOME" "$PYRO_HOME"
     mount -o remount,bind,ro "$PYRO_HOME"
@@ -29,7 +29,11 @@ test("a state directory that is read-only", { timeout: 300_000 }, async (context
     mount -o remount,bind,rw "$PYRO_HOME"
     pyro run -- echo fine
     mount --bind "$PYRO_HOME/runs" "$PYRO_HOME/runs"
-    mount -o remount,bind,ro "$PYRO_HOME/runs"
+    for attempt in 1 2 3 4 5; do
+      mount -o remount,bind,ro "$PYRO_HOME/runs" 2>/dev/null && break
+      sleep 1
+    done
+    findmnt -n -o OPTIONS "$PYRO_HOME/runs" | grep -qw ro
     pyro run --json -- true || true
     mount -o remount,bind,rw "$PYRO_HOME/runs"
     pyro run -- echo fine again
