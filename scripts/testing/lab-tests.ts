@@ -1,11 +1,10 @@
 // Runs files of node:test in the lab (scripts/lab), where KVM works and Firecracker is found, and reports each test by
 // name like any other. What they need of the host's home, environments and kernels, is brought along.
 import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { join, relative } from "node:path";
-import { createInterface } from "node:readline";
+import { takeEventLines } from "./event-lines.ts";
 import type { Outcome, Tally } from "./tally.ts";
-import { type TestEvent, TestEvents, type TestEventsOptions } from "./test-events.ts";
+import { TestEvents, type TestEventsOptions } from "./test-events.ts";
 
 /** Where the checkout and the home of the tests are in the outer guest. */
 const CHECKOUT = "/pyro";
@@ -20,8 +19,6 @@ export interface LabTestOptions extends TestEventsOptions {
   /** Added to the environment of the tests. */
   readonly settings?: Readonly<Record<string, string>>;
 }
-
-const TOLD = 20_000;
 
 /**
  * A microVM that reset itself without a word: the processor that its KVM runs on is emulated, and one restore in some tens
@@ -71,34 +68,8 @@ async function runOnce(
     ...files.map((file) => relative(root, file)),
   ];
   const lab = spawn(join(root, "scripts", "lab"), words, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
-  const exited = once(lab, "close");
-  let said = "";
-  const keep = (text: string) => {
-    said = (said + text).slice(-TOLD);
-  };
-  lab.stderr.on("data", (chunk: Buffer) => keep(chunk.toString("utf8")));
-  let ended = 0;
-  for await (const line of createInterface({ input: lab.stdout })) {
-    const event = parse(line);
-    if (event === undefined) {
-      keep(`${line}\n`);
-      continue;
-    }
-    if (event.type === "test:pass" || event.type === "test:fail") ended++;
-    events.take(event);
-  }
-  const [status] = (await exited) as [number | null];
-  // 1 is node's own for a failed test, which was told.
-  if (ended > 0 && (status === 0 || status === 1)) return;
-  const text = `${ended === 0 ? "no test was run; " : ""}scripts/lab ended with ${status}\n${said}`;
-  add({ status: "failed", name: "the lab runs its tests to the end", durationMs: 0, text });
-}
-
-function parse(line: string): TestEvent | undefined {
-  try {
-    const event: unknown = JSON.parse(line);
-    return typeof Object(event).type === "string" ? (event as TestEvent) : undefined;
-  } catch {
-    return undefined;
+  const { problem } = await takeEventLines(lab, "scripts/lab", events);
+  if (problem !== "") {
+    add({ status: "failed", name: "the lab runs its tests to the end", durationMs: 0, text: problem });
   }
 }

@@ -1,4 +1,4 @@
-// A reporter for `node --test`: one event a line, as JSON, for a runner on another machine (lab-tests.ts).
+// A reporter for `node --test`: one event a line, as JSON, for whoever started the runner (event-lines.ts).
 import { fromNode } from "./test-events.ts";
 
 // biome-ignore lint/style/noDefaultExport: that is how node:test finds a reporter

@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { runGoTests } from "./go-tests.ts";
 import { runLabTests } from "./lab-tests.ts";
+import { runInLanes } from "./lanes.ts";
 import { runNodeTests } from "./node-tests.ts";
 import { Scratch } from "./scratch.ts";
 import { Tally } from "./tally.ts";
@@ -16,8 +17,9 @@ const tally = new Tally(join(root, "test", "expected-skips.txt"), Boolean(proces
 const groups: readonly (readonly [string, string, number])[] = [
   ["Unit tests", "test/unit/**/*.test.ts", 2],
   ["Command line tests", "test/cli/**/*.test.ts", 1],
-  ["MicroVM tests", "test/vm/**/*.test.ts", 1],
 ];
+/** Of microVM tests at a time. */
+const LANES = 2;
 
 if (only.length === 0) {
   console.log("Go tests");
@@ -29,6 +31,12 @@ for (const [title, pattern, concurrency] of groups) {
   for (const file of files) started.add(file);
   if (files.length > 0) console.log(title);
   await runNodeTests(root, files, concurrency, tally);
+}
+const vmFiles = select("test/vm/**/*.test.ts");
+for (const file of vmFiles) started.add(file);
+if (vmFiles.length > 0) {
+  console.log("MicroVM tests");
+  await runInLanes(root, vmFiles, scratch.homes(Math.min(LANES, vmFiles.length)), tally);
 }
 const labFiles = select("test/lab/**/*.test.ts");
 if (labFiles.length > 0) {

@@ -4,7 +4,7 @@ import type { Tally } from "./tally.ts";
 import { fromNode, TestEvents, type TestEventsOptions } from "./test-events.ts";
 
 /** Longest time of one file, ms. */
-const FILE_TIMEOUT_MS = 600_000;
+export const FILE_TIMEOUT_MS = 600_000;
 
 export interface NodeTestOptions extends TestEventsOptions {
   /** Longest time of one file, ms; 10 minutes unless given. */

@@ -1,6 +1,6 @@
 // The place that a test run is given for everything it makes, and the check at its end that nothing else was left.
 import { spawnSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Before, leftovers, pidsNaming, snapshot } from "./leftovers.ts";
 import type { Tally } from "./tally.ts";
@@ -10,6 +10,7 @@ export class Scratch {
   readonly #before: Before;
   readonly #directory: string;
   readonly #temporary: string;
+  #homes: readonly string[];
 
   /** Makes it and points the environment of every test there. `root` is the checkout. */
   constructor(root: string) {
@@ -24,6 +25,7 @@ export class Scratch {
     chmodSync(this.#temporary, 0o1777);
     process.env.TMPDIR = this.#temporary;
     process.env.PYRO_HOME ??= join(this.#directory, "home");
+    this.#homes = [process.env.PYRO_HOME];
     // Only what a test asks for itself.
     // Idle microVMs would be taken for left ones; tests of the pool have homes of their own.
     process.env.PYRO_POOL_SIZE = "0";
@@ -35,10 +37,10 @@ export class Scratch {
     }
   }
 
-  /** Stops the daemon of the run's home and reports whatever is left beside it. */
+  /** Stops the daemons of the run's homes and reports whatever is left beside it. */
   async check(tally: Tally): Promise<void> {
     const begin = performance.now();
-    const stopping = this.#stopDaemon();
+    const stopping = this.#stopDaemons();
     const look = () => leftovers(this.#before, this.#directory, this.#temporary);
     let found = look();
     // Programs that were told to end are given a moment to do it.
@@ -57,7 +59,7 @@ export class Scratch {
 
   /** Tests that were cut off leave daemons in homes of their own; told to stop they end their microVMs. */
   async #interrupted(): Promise<void> {
-    this.#stopDaemon();
+    this.#stopDaemons();
     for (let attempt = 0; attempt < 50; attempt++) {
       const pids = pidsNaming(this.#directory);
       if (pids.length === 0) break;
@@ -77,22 +79,38 @@ export class Scratch {
   /** The directory of the environments of the run's home, with the default one in it. */
   environments(): string {
     const directory = join(process.env.PYRO_HOME ?? "", "environments");
-    if (!existsSync(join(directory, "images"))) this.#pyro("env", "pull", "debian:12");
+    if (!existsSync(join(directory, "images"))) this.#pyro(this.#homes[0] ?? "", "env", "pull", "debian:12");
     return directory;
+  }
+
+  /** As many homes as there are lanes: the run's, and others with copies of its environments. */
+  homes(count: number): string[] {
+    const environments = this.environments();
+    const homes = [process.env.PYRO_HOME ?? ""];
+    while (homes.length < count) {
+      const home = join(this.#directory, `home-${homes.length + 1}`);
+      mkdirSync(home, { mode: 0o755 });
+      cpSync(environments, join(home, "environments"), { recursive: true, verbatimSymlinks: true });
+      homes.push(home);
+    }
+    this.#homes = homes;
+    return homes;
   }
 
   close(): void {
     rmSync(this.#directory, { recursive: true, force: true });
   }
 
-  #stopDaemon(): string {
+  #stopDaemons(): string {
     if (!existsSync(join(this.#root, "dist", "cli.js"))) return "";
-    return this.#pyro("daemon", "stop");
+    const said = this.#homes.map((home) => this.#pyro(home, "daemon", "stop"));
+    return said.filter(Boolean).join("\n");
   }
 
-  /** Runs a command; says what went wrong, empty when nothing did. */
-  #pyro(...words: string[]): string {
+  /** Runs a command of a home; says what went wrong, empty when nothing did. */
+  #pyro(home: string, ...words: string[]): string {
     const ended = spawnSync(process.execPath, [join(this.#root, "bin", "pyro.js"), ...words], {
+      env: { ...process.env, PYRO_HOME: home },
       timeout: 600_000,
       encoding: "utf8",
     });
