@@ -1,6 +1,7 @@
 // Long runs of what `make test` does in small: random kills, leaks, dropped links, fuzzing. Each part is cut into slices,
 // and the parts take turns. Without SOAK_MINUTES each part runs to its full count; with it they go on in turns until the
 // time is over, and no slice begins after it. Arguments name the parts to run. PYRO_SEED repeats a run's random choices.
+import { globSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Seeded } from "../../test/seed.ts";
@@ -92,13 +93,19 @@ const PARTS: readonly Part[] = [
       }),
   },
   {
-    name: "lab-cycles",
+    name: "lab",
     slices: 1,
     slice: () => {
-      const files = [join(root, "test", "lab", "cycles.test.ts")];
+      const files = [...globSync("test/lab/long/*.test.ts", { cwd: root }).sort(), "test/lab/cycles.test.ts"];
       const settings = { PYRO_LAB_CYCLES: String(LAB_CYCLES) };
       const how = { diagnostics: true, seconds: LAB_SECONDS, settings };
-      return runLabTests(root, scratch.environments(), files, tally, how);
+      return runLabTests(
+        root,
+        scratch.environments(),
+        files.map((file) => join(root, file)),
+        tally,
+        how,
+      );
     },
   },
   { name: "patches", slices: 1, slice: () => comparePatches(root, PATCH_PAIRS, tally) },

@@ -22,7 +22,7 @@ test(`${CYCLES} workspaces made and deleted leave nothing behind`, {
     await using _stopped = home;
     await using pyro = new Pyro({ home: home.path });
     const cycle = async (number: number): Promise<void> => {
-      const workspace = await pyro.createWorkspace({ memMib: 512, diskMib: 1024 });
+      const workspace = await pyro.createWorkspace();
       const { stdout } = await workspace.exec([
         "sh",
         "-c",

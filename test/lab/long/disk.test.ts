@@ -6,9 +6,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Pyro } from "pyro-mcp";
-import { ownHome, sha256 } from "../vm/harness.ts";
-import { untilAtRest } from "../vm/remains.ts";
-import { checkLab, STEP_MS, vmmOf } from "./lab.ts";
+import { ownHome, sha256 } from "../../vm/harness.ts";
+import { untilAtRest } from "../../vm/remains.ts";
+import { checkLab, STEP_MS, vmmOf } from "../lab.ts";
 
 test("a disk that is clean and one that was lost are read, and stay as they were", {
   timeout: 8 * STEP_MS,

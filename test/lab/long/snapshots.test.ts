@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Pyro, type Workspace } from "pyro-mcp";
-import { ownHome } from "../vm/harness.ts";
-import { untilAtRest, untilNothingRuns } from "../vm/remains.ts";
-import { checkLab, STEP_MS } from "./lab.ts";
+import { ownHome } from "../../vm/harness.ts";
+import { untilAtRest, untilNothingRuns } from "../../vm/remains.ts";
+import { checkLab, STEP_MS } from "../lab.ts";
 
 async function sh(workspace: Workspace, script: string): Promise<string> {
   return (await workspace.exec(["sh", "-c", script], { check: true })).stdout;
