@@ -48,6 +48,9 @@ try {
 
   const { entries } = await workspace.logs();
   for (const { sequence, command, exitCode } of entries) console.log(`${sequence}. ${command.join(" ")}: ${exitCode}`);
+
+  const { commands, changes } = await workspace.summary();
+  console.log(`${commands.failed} of ${commands.total} commands failed; ${changes?.modified} file was modified`);
 } finally {
   await rm(project, { recursive: true });
 }

@@ -71,6 +71,7 @@ const ORDER: Readonly<Record<string, readonly string[]>> = {
       "diff",
       "export",
       "logs",
+      "summary",
       "process",
       "service",
       "snapshot",

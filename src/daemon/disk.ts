@@ -18,7 +18,7 @@ export async function serveDiskExport(
 ): Promise<void> {
   const cancelled = hearCancel(requests, "export");
   const signal = AbortSignal.any([gone, cancelled]);
-  const { disk, workspaceId } = engine.workspaces.get(input.workspace_id);
+  const { disk, workspaceId, exchanges } = engine.workspaces.get(input.workspace_id);
   let cursor = 0n;
   try {
     const { entryCount, bytesWritten, sizeBytes } = await exportDisk(disk, engine.inspections, {
@@ -29,9 +29,11 @@ export async function serveDiskExport(
       },
       signal,
     });
+    const { output_path } = input;
+    await exchanges.exported({ kind: "disk", workspace_path: "/", output_path, bytes_written: bytesWritten });
     await reply.json(ToClient.Output, {
       workspace_id: workspaceId,
-      output_path: input.output_path,
+      output_path,
       format: "ext4",
       bytes_written: bytesWritten,
       size_bytes: sizeBytes,

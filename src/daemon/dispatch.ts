@@ -25,6 +25,7 @@ import { listServices, serveServiceLogs, serveStart, serveStop, serviceStatus } 
 import { serveAttach } from "./shell-attach.ts";
 import { closeShell, listShells, readShell, resizeShell, serveOpen, signalShell, writeShell } from "./shells.ts";
 import type { Reply, Requests } from "./stream.ts";
+import { serveSummary } from "./summary.ts";
 import { serveCreate, servePush } from "./workspace.ts";
 
 type Streaming =
@@ -33,6 +34,7 @@ type Streaming =
   | "workspace.sync_push"
   | "workspace.exec"
   | "workspace.logs"
+  | "workspace.summary"
   | "workspace.diff"
   | "workspace.export"
   | "workspace.stop"
@@ -118,6 +120,7 @@ export const STREAMING: { readonly [N in Streaming]: StreamHandler<N> } = {
   "workspace.sync_push": servePush,
   "workspace.exec": serveExec,
   "workspace.logs": serveLogs,
+  "workspace.summary": serveSummary,
   "workspace.diff": serveDiff,
   "workspace.export": serveExport,
   "workspace.stop": serveWorkspaceStop,

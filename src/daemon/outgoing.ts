@@ -1,6 +1,7 @@
 // Serves what leaves a workspace: changes as events, with the bytes of their patch as output between them; and archives, which
 // are passed on without a look into them. A caller who does not read holds the guest back.
 import type { Engine } from "../engine/engine.ts";
+import { WORKSPACE_PATH } from "../operations/fields.ts";
 import type { EventOf, ParsedInputOf } from "../operations/table.ts";
 import { type RequestHead, ToClient } from "../wire/protocol.ts";
 import { hearCancel } from "./attached.ts";
@@ -25,8 +26,13 @@ export async function serveDiff(
     patch: bytes,
   };
   try {
-    const { outgoing } = engine.workspaces.get(input.workspace_id);
-    await reply.json(ToClient.Output, await outgoing.diff(input, sink, { progress: teller(reply), signal }));
+    const { outgoing, exchanges } = engine.workspaces.get(input.workspace_id);
+    const output = await outgoing.diff(input, sink, { progress: teller(reply), signal });
+    const { output_path } = output;
+    if (output_path !== null) {
+      await exchanges.exported({ kind: "patch", workspace_path: WORKSPACE_PATH, output_path, bytes_written: null });
+    }
+    await reply.json(ToClient.Output, output);
   } catch (thrown) {
     throw signal.aborted ? signal.reason : thrown;
   }
@@ -42,8 +48,10 @@ export async function serveExport(
 ): Promise<void> {
   const signal = AbortSignal.any([gone, hearCancel(requests, "export")]);
   try {
-    const { outgoing } = engine.workspaces.get(input.workspace_id);
+    const { outgoing, exchanges } = engine.workspaces.get(input.workspace_id);
     const output = await outgoing.export(input, outputOf(reply), { progress: teller(reply), signal });
+    const { workspace_path, output_path, bytes_written } = output;
+    await exchanges.exported({ kind: "files", workspace_path, output_path, bytes_written });
     await reply.json(ToClient.Output, output);
   } catch (thrown) {
     throw signal.aborted ? signal.reason : thrown;

@@ -8,6 +8,7 @@ import type { InputOf } from "../operations/table.ts";
 
 /** Keys of results whose texts are not pyro's own. */
 const WORDS: ReadonlySet<string> = new Set([
+  "changes_left_out",
   "command",
   "console_tail",
   "cwd",

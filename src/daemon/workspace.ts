@@ -66,6 +66,8 @@ export async function servePush(
   try {
     const workspace = engine.workspaces.get(input.workspace_id);
     const output = await workspace.push(input, upload, teller(reply), signal);
+    const { source_path, destination, entry_count, bytes_written } = output;
+    await workspace.exchanges.pushed({ source_path, destination, entry_count, bytes_written });
     await reply.json(ToClient.Output, output);
   } catch (thrown) {
     throw signal.aborted ? signal.reason : thrown;

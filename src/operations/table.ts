@@ -21,6 +21,7 @@ import {
   shellWrite,
 } from "./shell.ts";
 import { snapshotCreate, snapshotDelete, snapshotList } from "./snapshot.ts";
+import { workspaceSummary } from "./summary.ts";
 import {
   workspaceCreate,
   workspaceDelete,
@@ -46,6 +47,7 @@ export const OPERATIONS = {
   "workspace.sync_push": workspaceSyncPush,
   "workspace.exec": workspaceExec,
   "workspace.logs": workspaceLogs,
+  "workspace.summary": workspaceSummary,
   "workspace.file_list": fileList,
   "workspace.file_read": fileRead,
   "workspace.file_write": fileWrite,

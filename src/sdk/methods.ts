@@ -25,6 +25,14 @@ export class Methods {
     return this.#calls.call("workspace.status", input, options);
   }
 
+  /** Sums up what happened in a workspace since it was created or last reset; one that is stopped is not started. */
+  summarizeWorkspace(
+    input: t.WorkspaceSummaryInput,
+    options: t.EventOptions<t.WorkspaceEvent> = {},
+  ): Promise<t.WorkspaceSummary> {
+    return this.#calls.stream("workspace.summary", input, options);
+  }
+
   /** Changes a workspace's name, labels or time to live. */
   updateWorkspace(input: t.WorkspaceUpdateInput, options: t.CallOptions = {}): Promise<t.WorkspaceRecord> {
     return this.#calls.call("workspace.update", input, options);

@@ -44,6 +44,7 @@ import type {
   WorkspaceDeleteResult,
   WorkspaceEvent,
   WorkspaceRecord,
+  WorkspaceSummary,
   WorkspaceUpdateInput,
 } from "./types.ts";
 
@@ -156,6 +157,11 @@ export class Workspace implements AsyncDisposable {
 
   status(options: CallOptions = {}): Promise<WorkspaceRecord> {
     return this.#pyro.statusWorkspace({ workspaceId: this.workspaceId }, options);
+  }
+
+  /** What happened in it since it was created or last reset, in short. Does not start it. */
+  summary(options: EventOptions<WorkspaceEvent> = {}): Promise<WorkspaceSummary> {
+    return this.#pyro.summarizeWorkspace({ workspaceId: this.workspaceId }, options);
   }
 
   /** What was run in it, with its output; with `follow: true` also what ends later, until the loop is left. */

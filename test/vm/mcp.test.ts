@@ -34,6 +34,7 @@ const WORKSPACE_CORE = [
   "workspace_patch_apply",
   "workspace_reset",
   "workspace_status",
+  "workspace_summary",
   "workspace_sync_push",
 ];
 

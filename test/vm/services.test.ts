@@ -3,15 +3,17 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { Pyro, PyroError } from "pyro-mcp";
+import type { OutputOf } from "../../src/operations/table.ts";
 import { told } from "./faulty.ts";
 import { PYRO, pyro, sharedHome } from "./harness.ts";
 import { pushPrograms, Services, server } from "./services.ts";
-import { type Workspace, Workspaces } from "./workspaces.ts";
+import { type LogEntry, scratch, type Workspace, Workspaces } from "./workspaces.ts";
 
 const all = new Workspaces();
 let workspace: Workspace;
@@ -423,6 +425,63 @@ test("an idle workspace is stopped with its services, and starts without them", 
   );
   const hidden = await own.stop("hidden", ["--grace-seconds", "1"]);
   assert.deepEqual([hidden.state, hidden.exit_code], ["stopped", 137]);
+});
+
+test("a summary has what was done, what runs and what was changed, of a stopped workspace too, until a reset", {
+  timeout: 240_000,
+}, async () => {
+  await using other = await all.create(["--name", "summed-up"]);
+  await using out = await scratch();
+  await using client = new Pyro({ home: sharedHome() });
+  await pushPrograms(other);
+  const own = new Services(all, other.id);
+  await own.start("web", ["--ready-tcp", "localhost:8000"], server(8000));
+  await other.exec(["sh", "-c", "mkdir src; for n in 1 2 3; do echo $n >src/$n; done; exit 3"]);
+  await other.exec(["true"]);
+  const { process_id } = await all.ask<LogEntry>(["exec", other.id, "--detach", "--", "sleep", "1000"]);
+  const shell = await client.openShell({ workspaceId: other.id });
+  await all.ask(["snapshot", "create", other.id, "kept"]);
+  await all.ask(["export", other.id, "src", "--output", join(out.path, "src")]);
+  const first = await client.workspace("summed-up").summary();
+  const { total, succeeded, failed, running } = first.commands;
+  assert.deepEqual([total, succeeded, failed, running], [3, 1, 1, 1]);
+  const told = first.commands.entries.map(({ processId, state, exitCode }) => [processId, state, exitCode]);
+  assert.deepEqual(told, [
+    ["proc_1", "exited", 3],
+    ["proc_2", "exited", 0],
+    [process_id, "running", null],
+  ]);
+  assert.deepEqual(first.changes?.directories, [
+    { path: "src", total: 3 },
+    { path: ".", total: 2 },
+  ]);
+  assert.deepEqual(first.services.entries, [{ serviceName: "web", state: "running", exitCode: null, hostPorts: [] }]);
+  assert.deepEqual([first.shells.open, first.shells.entries[0]?.shellId], [1, shell.shellId]);
+  assert.equal(first.snapshots.entries[0]?.snapshotName, "kept");
+  assert.deepEqual([first.pushes.total, first.pushes.entries[0]?.entryCount], [1, 2]);
+  assert.equal(first.exports.entries[0]?.outputPath, join(out.path, "src"));
+
+  const session = new Client({ name: "test", version: "0" });
+  const env = { PATH: process.env.PATH ?? "", PYRO_HOME: sharedHome() };
+  await session.connect(new StdioClientTransport({ command: process.execPath, args: [PYRO, "mcp", "serve"], env }));
+  const result = await session.callTool({ name: "workspace_summary", arguments: { workspace_id: other.id } });
+  await session.close();
+  assert.deepEqual((result.structuredContent as OutputOf<"workspace.summary">).commands.failed, 1);
+  assert.ok(JSON.stringify(result).length < 5000, JSON.stringify(result));
+
+  await all.ask(["stop", other.id]);
+  const screen = (await all.finish(["summary", other.id])).stdout.toString();
+  assert.match(screen, /^Workspace +summed-up \(ws_\w+\), stopped \(stopped\), created \d+s ago$/m);
+  assert.match(screen, /^Commands +3: 1 succeeded, 1 failed, 1 lost$/m);
+  assert.match(screen, /^Changes +5: 5 added, 0 modified, 0 deleted, \+\d+ -0 lines$/m);
+  assert.match(screen, /^Services +web stopped$/m);
+  assert.match(screen, /^Still runs +nothing$/m);
+  assert.equal((await other.status()).state, "stopped", "it is not started for that");
+
+  await all.ask(["reset", other.id]);
+  const anew = await all.ask<OutputOf<"workspace.summary">>(["summary", other.id]);
+  assert.deepEqual([anew.commands.total, anew.pushes.total, anew.exports.total], [0, 0, 0]);
+  assert.deepEqual([anew.changes?.total, anew.snapshots.total, anew.reset_count], [0, 1, 1]);
 });
 
 async function daemonMemory(): Promise<number> {

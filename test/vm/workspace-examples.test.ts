@@ -71,6 +71,7 @@ test("examples/sdk.ts mends what fails", { timeout: 240_000 }, async () => {
       "in a REPL: 42",
       "1. python3 -B check.py: 1",
       "2. sh -lc python3 -B check.py: 0",
+      "1 of 2 commands failed; 1 file was modified",
       "",
     ].join("\n"),
   );

@@ -30,6 +30,7 @@ import {
   shellWriteView,
 } from "./shell.ts";
 import { snapshotCreateView, snapshotDeleteView, snapshotListView } from "./snapshot.ts";
+import { summaryView } from "./summary.ts";
 import {
   syncPushView,
   workspaceCreateView,
@@ -65,6 +66,7 @@ export const VIEWS: { readonly [N in OperationName]: View<N> } = {
   "workspace.sync_push": syncPushView,
   "workspace.exec": execView,
   "workspace.logs": logsView,
+  "workspace.summary": summaryView,
   "workspace.file_list": fileListView,
   "workspace.file_read": fileReadView,
   "workspace.file_write": fileChangedView,

@@ -10,6 +10,7 @@ import { Command, type CommandEvents } from "./command.ts";
 import { sweep } from "./command-end.ts";
 import { CommandHistory } from "./command-history.ts";
 import type { CommandHost } from "./command-host.ts";
+import { CommandOutcomes, type Outcomes } from "./command-outcomes.ts";
 import { type Entry, nextCursor, parseSequence, shortened, sizeOf } from "./command-pages.ts";
 import { type CommandRecord, newRecord, processIdOf, sequenceOf } from "./command-record.ts";
 
@@ -17,6 +18,8 @@ import { type CommandRecord, newRecord, processIdOf, sequenceOf } from "./comman
 const ANSWER_BYTES = 900_000;
 /** How much longer than asked a read may take: an exit follows its output within this, ms. */
 const READ_GRACE_MS = 500;
+
+type Listed = OutputOf<"process.list">["processes"][number];
 
 export interface CommandRequest {
   /** The caller's name for this call: the same again begins nothing. */
@@ -34,6 +37,7 @@ export class Commands {
   /** Those whose end is not on disk yet, by number. */
   readonly #live = new Map<number, Command>();
   readonly #requests = new Map<string, number>();
+  readonly #outcomes = new CommandOutcomes();
   readonly #events: CommandEvents;
   #unfinished: readonly CommandRecord[];
   #highest: number;
@@ -169,16 +173,26 @@ export class Commands {
     readonly cursor?: string | undefined;
   }): Promise<Pick<OutputOf<"process.list">, "processes" | "next_cursor">> {
     const behind = this.#sequences(options.cursor, options.all);
-    const processes: OutputOf<"process.list">["processes"] = [];
+    const processes: Listed[] = [];
     let bytes = 0;
     for (const sequence of behind.slice(0, options.limit)) {
-      const facts = factsOf(this.#live.get(sequence)?.facts ?? (await this.#past(sequence)).facts);
-      const process = { ...facts, command: shortened(facts.command) };
+      const process = await this.#listed(sequence);
       bytes += Buffer.byteLength(JSON.stringify(process));
       if (processes.length > 0 && bytes > ANSWER_BYTES) break;
       processes.push(process);
     }
     return { processes, next_cursor: nextCursor(behind, processes.length) };
+  }
+
+  /** How they ended, and of those that run and of those that have ended the newest `most` each, in order. */
+  async review(most: number): Promise<{ outcomes: Outcomes; running: number; newest: Listed[] }> {
+    const outcomes = await this.#outcomes.of(this.#history);
+    const running = this.#sequences(undefined, false);
+    const ended = this.#history.ended.toSorted((a, b) => a - b);
+    const shown = [...running.slice(-most), ...ended.slice(-most)].sort((a, b) => a - b);
+    const newest: Listed[] = [];
+    for (const sequence of shown) newest.push(await this.#listed(sequence));
+    return { outcomes, running: running.length, newest };
   }
 
   /**
@@ -309,6 +323,11 @@ export class Commands {
     return command;
   }
 
+  async #listed(sequence: number): Promise<Listed> {
+    const facts = factsOf(this.#live.get(sequence)?.facts ?? (await this.#past(sequence)).facts);
+    return { ...facts, command: shortened(facts.command) };
+  }
+
   async #entry(sequence: number, maxBytes = DEFAULT_RESULT_BYTES): Promise<{ entry: Entry; size: number }> {
     const command = this.#live.get(sequence) ?? (await this.#past(sequence));
     let entry = await this.#entryOf(command, maxBytes);
@@ -367,6 +386,7 @@ export class Commands {
 
   #over(command: Command): void {
     this.#history.add(command.record);
+    this.#outcomes.note(command.record);
     this.#active(command);
   }
 

@@ -56,6 +56,14 @@ export class Outgoing {
     });
   }
 
+  /** What was changed, without patches, and without starting one that is stopped. Errors: as those of diff. */
+  async count(sink: ChangesSink, { progress, signal }: Calling): Promise<void> {
+    const request = { baseline: { disk: this.#host.disk.record.baseline === "disk" }, paths: [], stat: true };
+    await this.#withGuest({ progress, signal, long: false, start: false }, async (guest, until) => {
+      await compareChanges(guest, request, { maxBytes: 0 }, sink, until);
+    });
+  }
+
   /** Errors: PATH_OUTSIDE, those of entering the workspace and of exportArchive, what the sink throws. */
   async export(
     input: ParsedInputOf<"workspace.export">,
@@ -77,14 +85,15 @@ export class Outgoing {
 
   /**
    * One that was stopped by somebody stays so: its disks are looked at, and with `long` a start meanwhile is refused. Any
-   * other is started when it has to be.
+   * other is started when it has to be, unless `start` says that it is not worth it.
    */
   async #withGuest<T>(
-    { progress, signal, long }: Calling & { readonly long: boolean },
+    { progress, signal, long, start = true }: Calling & { readonly long: boolean; readonly start?: boolean },
     work: (guest: OutgoingGuest, signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     const { disk } = this.#host;
-    if (disk.record.state === "stopped" && disk.record.stop_reason === "stopped") {
+    const { state, stop_reason } = disk.record;
+    if (state !== "started" && (!start || (state === "stopped" && stop_reason === "stopped"))) {
       return await disk.inspect({ long, progress }, signal, ({ guest }, until) => work(guest, until));
     }
     const { guest, leave } = await this.#host.enter(signal, progress);

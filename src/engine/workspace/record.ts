@@ -5,6 +5,7 @@ import { join } from "node:path";
 import * as z from "zod";
 import { readRecord, syncPath, writeRecord } from "../../host/records.ts";
 import { driver, networkPolicy } from "../../operations/fields.ts";
+import { exportFacts, pushFacts } from "../../operations/summary.ts";
 import { workspaceRecord } from "../../operations/workspace.ts";
 import { WORKSPACE_ID_PATTERN } from "../../wire/ids.ts";
 import type { Paths } from "../paths.ts";
@@ -52,6 +53,15 @@ export const storedWorkspace = z.object({
   last_reset_request: z.string().nullable().default(null),
   /** From here on a reset is finished by whoever comes; null while there is none: see reset.ts. */
   resetting: z.object({ snapshot_name: z.string(), request_id: z.string().nullable() }).nullable().default(null),
+  /** What was pushed into it and brought out of it since it was created or reset; nothing of it in an older record. */
+  exchanges: z
+    .object({
+      push_count: z.int().min(0),
+      pushes: z.array(z.object(pushFacts)),
+      export_count: z.int().min(0),
+      exports: z.array(z.object(exportFacts)),
+    })
+    .optional(),
   /** Their values are beside the record; one of an older daemon has none. */
   secrets: shape.secrets.optional(),
   created_at: z.string(),

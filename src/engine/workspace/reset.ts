@@ -128,6 +128,7 @@ export async function finishReset({ directory, record }: Ledger): Promise<Partia
     reset_count: record.reset_count + 1,
     last_reset_at: new Date().toISOString(),
     last_reset_request: record.resetting?.request_id ?? null,
+    exchanges: undefined,
     state: "stopped",
     // The next operation starts one that ran.
     stop_reason: asked ? record.stop_reason : "lost",

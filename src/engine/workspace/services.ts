@@ -152,6 +152,11 @@ export class Services {
     return running;
   }
 
+  /** All of them, by name. */
+  all(): OutputOf<"service.list">["services"] {
+    return [...this.#services.keys()].sort().map((name) => this.get(name).describe());
+  }
+
   /** By name; the cursor is the last one seen. Errors: CURSOR_INVALID. */
   list({
     limit,
@@ -197,18 +202,18 @@ export class Services {
   /** The daemon stops: they run on in the guest. To be called before the microVM is let go of. */
   async release(): Promise<void> {
     this.#closed ??= new PyroError("CANCELLED", "The daemon is stopping.");
-    await Promise.all([...this.#all()].map((service) => service.release()));
+    await Promise.all([...this.#living()].map((service) => service.release()));
     await this.#removing;
   }
 
   /** The workspace is deleted. Resolves when nothing writes into the directory any more. */
   async abandon(reason: PyroError): Promise<void> {
     this.#closed ??= reason;
-    await Promise.all([...this.#all()].map((service) => service.abandon(reason)));
+    await Promise.all([...this.#living()].map((service) => service.abandon(reason)));
     await this.#removing;
   }
 
-  #all(): Iterable<Service> {
+  #living(): Iterable<Service> {
     return new Set([...this.#services.values(), ...this.#before.values()]);
   }
 

@@ -15,6 +15,7 @@ import type { Entered } from "./command-host.ts";
 import type { Commands } from "./commands.ts";
 import { Contents, type ContentsHost, countsOf } from "./contents.ts";
 import { describeRecord, unreadableRecord } from "./description.ts";
+import { Exchanges } from "./exchanges.ts";
 import { Files } from "./files.ts";
 import { thaw } from "./frozen-copy.ts";
 import { Ledger } from "./ledger.ts";
@@ -50,6 +51,7 @@ export class Workspace implements ContentsHost {
   readonly shellsDirectory: string;
   readonly files: Files = new Files(this);
   readonly outgoing: Outgoing = new Outgoing(this);
+  readonly exchanges: Exchanges;
   readonly room: Room;
   readonly disk: StoppedDisk;
   readonly network: WorkspaceNetwork;
@@ -84,6 +86,7 @@ export class Workspace implements ContentsHost {
       (reason) => this.#contents?.services.noteWorkspaceStop(reason),
     );
     this.network = new WorkspaceNetwork(context, this.#ledger, this.#life, this.#deleting.signal);
+    this.exchanges = new Exchanges(this.#ledger);
     this.room = new Room(this.#life);
     this.disk = new StoppedDisk(context, this.#ledger, this.#deleting.signal, (work) => this.#life.inTurn(work));
     this.#life.takeDisk = () => this.disk.letGo();
@@ -114,10 +117,8 @@ export class Workspace implements ContentsHost {
    */
   static async take(context: WorkspaceContext, found: FoundWorkspace, known: KnownVms): Promise<Workspace> {
     const { directory, record, unusable } = found;
-    if (record === undefined) {
-      // A newer daemon may come back to its microVM.
-      return Workspace.#unusable(context, found, unusable ?? "", known);
-    }
+    // A newer daemon may come back to its microVM.
+    if (record === undefined) return Workspace.#unusable(context, found, unusable ?? "", known);
     try {
       const secrets = await Secrets.load(layoutOf(directory).secrets, record.secrets);
       const workspace = new Workspace(context, record, directory, secrets);

@@ -98,7 +98,8 @@ function quoted(text: string): string {
 test("commands, options, and the values that an option takes", async () => {
   assert.ok((await offered("")).includes("run"));
   assert.deepEqual(await offered("env", "l"), ["list"]);
-  assert.deepEqual(await offered("ws", "s"), ["status", "stop", "start", "sync", "service", "shell", "snapshot"]);
+  const begun = ["status", "stop", "start", "sync", "summary", "service", "shell", "snapshot"];
+  assert.deepEqual(await offered("ws", "s"), begun);
   assert.deepEqual(await offered("ws", "sync", ""), ["push"]);
   assert.deepEqual(await offered("ws", "create", "--id"), ["--id-only"]);
   assert.deepEqual(await offered("ws", "delete", "--"), [
@@ -177,6 +178,7 @@ test("workspaces are offered by name, processes of the one in front, and where n
       ["status"],
       ["exec"],
       ["logs"],
+      ["summary"],
       ["update"],
       ["delete"],
       ["sync", "push"],

@@ -41,6 +41,7 @@ const CORE = [
   "workspace_patch_apply",
   "workspace_reset",
   "workspace_status",
+  "workspace_summary",
   "workspace_sync_push",
 ];
 
@@ -120,6 +121,7 @@ test("tools are listed without a daemon, complete and within the limits of the c
       "workspace_start",
       "workspace_status",
       "workspace_stop",
+      "workspace_summary",
       "workspace_sync_push",
       "workspace_update",
     ],

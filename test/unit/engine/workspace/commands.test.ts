@@ -334,6 +334,12 @@ test("a hundred at once keep their own logs and order; those that never end hold
   }
   await Promise.all(all.filter(({ sequence }) => sequence !== 7).map(({ settled }) => settled));
   assert.equal(commands.running, 1);
+  const { outcomes, running, newest } = await commands.review(2);
+  assert.deepEqual([outcomes, running], [{ succeeded: 99, failed: 0, lost: 0 }, 1]);
+  assert.deepEqual(
+    newest.map(({ process_id, state }) => `${process_id} ${state}`),
+    ["proc_7 running", "proc_99 exited", "proc_100 exited"],
+  );
   assert.deepEqual(
     (await commands.list({ all: false, limit: 100 })).processes.map((one) => one.sequence),
     [7],
@@ -617,6 +623,15 @@ test("thousands that have ended are opened without reading each", async () => {
   const next = await opened();
   assert.ok(performance.now() - before < 1000);
   assert.equal(next.count, 3000);
+  // To count how they ended each is read, once.
+  const { outcomes, running, newest } = await next.review(3);
+  assert.deepEqual([outcomes, running], [{ succeeded: 5, failed: 0, lost: 2995 }, 0]);
+  assert.deepEqual(
+    newest.map(({ sequence }) => sequence),
+    [2998, 2999, 3000],
+  );
+  await rm(join(directory, "00000001"), { recursive: true });
+  assert.deepEqual((await next.review(1)).outcomes, outcomes);
   assert.equal(begin(next, ["y"]).sequence, 3001);
 });
 
