@@ -15,6 +15,8 @@ export async function runInLanes(
   tally: Tally,
 ): Promise<void> {
   const waiting = [...files];
+  // Whoever interrupts the run waits for what runs to end, and for no file more.
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => waiting.splice(0));
   const lane = async (home: string) => {
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) await runFile(root, file, home, tally);
   };
