@@ -89,7 +89,7 @@ async function checkProgram(program: Program, signal: AbortSignal): Promise<Chec
   const install = `(Debian and Ubuntu: apt-get install ${program.package})`;
   const path = await findProgram(name);
   if (path === undefined) {
-    return failed(name, `not found; it ${program.why}`, `install ${program.package} ${install}`);
+    return failed(name, `not found; it ${program.why}`, `install ${program.package} ${install}`, program.package);
   }
   if (least === undefined) return ok(name, path);
   const { stdout } = await runProgram(path, ["--version"], {
@@ -99,7 +99,9 @@ async function checkProgram(program: Program, signal: AbortSignal): Promise<Chec
   });
   const version = /\d+\.\d+[\w.+~-]*/.exec(stdout)?.[0] ?? "";
   const message = `${path}, version ${version === "" ? "unknown" : version}`;
-  if (isBelow(version, least)) return failed(name, message, `install ${least.join(".")} or newer ${install}`);
+  if (isBelow(version, least)) {
+    return failed(name, message, `install ${least.join(".")} or newer ${install}`, program.package);
+  }
   if (tried !== undefined && isBelow(version, tried)) {
     return warning(name, message, `pyro is tested with ${tried.join(".")}; should microVMs not start, install that`);
   }
@@ -110,7 +112,7 @@ async function checkProgram(program: Program, signal: AbortSignal): Promise<Chec
 async function qemu(otherDriver: boolean, signal: AbortSignal): Promise<Check> {
   const check = await checkProgram(QEMU, signal);
   if (check.status !== "failed" || !otherDriver) return check;
-  return warning(check.name, `${check.message}, where Firecracker cannot`, check.fix ?? "");
+  return warning(check.name, `${check.message}, where Firecracker cannot`, check.fix ?? "", check.package);
 }
 
 /** Only a directory takes it: all else works without. Exported for its test. */
@@ -119,7 +121,7 @@ export async function tar(signal: AbortSignal, path?: string): Promise<Check> {
   const fix = "install GNU tar (Debian and Ubuntu: apt-get install tar)";
   const without = "directories cannot be sent to a workspace, archives and single files can";
   const found = path ?? (await findProgram("tar"));
-  if (found === undefined) return warning(name, `not found: ${without}`, fix);
+  if (found === undefined) return warning(name, `not found: ${without}`, fix, "tar");
   const { stdout } = await runProgram(found, ["--version"], { deadlineMs: VERSION_MS, aptPackage: "tar", signal });
   const version = /^tar \(GNU tar\) (\S+)/.exec(stdout)?.[1];
   if (version === undefined) return warning(name, `${found} is not GNU tar: ${without}`, fix);
@@ -151,6 +153,7 @@ async function subordinateIds(): Promise<Check | undefined> {
         name,
         `${program} not found: environments cannot be built, runs of those there are work`,
         "install uidmap (Debian and Ubuntu: apt-get install uidmap)",
+        "uidmap",
       );
     }
   }
@@ -258,13 +261,14 @@ export function isBelow(version: string, least: readonly [number, number]): bool
 }
 
 export function ok(name: string, message: string): Check {
-  return { name, status: "ok", message, fix: null };
+  return { name, status: "ok", message, fix: null, package: null };
 }
 
-export function warning(name: string, message: string, fix: string): Check {
-  return { name, status: "warning", message, fix };
+/** `lacking`: the Debian package that has it, where it is one that is missing. */
+export function warning(name: string, message: string, fix: string, lacking: string | null = null): Check {
+  return { name, status: "warning", message, fix, package: lacking };
 }
 
-export function failed(name: string, message: string, fix: string): Check {
-  return { name, status: "failed", message, fix };
+export function failed(name: string, message: string, fix: string, lacking: string | null = null): Check {
+  return { name, status: "failed", message, fix, package: lacking };
 }

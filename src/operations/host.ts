@@ -15,6 +15,7 @@ export const doctor = defineOperation({
         status: z.enum(["ok", "warning", "failed"]),
         message: z.string(),
         fix: z.string().nullable(),
+        package: z.string().nullable().describe("The package of Debian and Ubuntu that has what is missing here"),
       }),
     ),
     driver: z.string(),

@@ -11,7 +11,13 @@ const NEEDS_ROOT = process.getuid?.() === 0 ? false : "namespaces around the dae
 
 interface Report {
   readonly ok: boolean;
-  readonly checks: readonly { name: string; status: string; message: string; fix: string | null }[];
+  readonly checks: readonly {
+    name: string;
+    status: string;
+    message: string;
+    fix: string | null;
+    package: string | null;
+  }[];
 }
 
 /** The doctor's report from within namespaces that `unshare` makes, after `prepare` (a shell's words; $HOME_OF_PYRO). */
@@ -56,6 +62,7 @@ test("a program that is missing, and one that is too old", { skip: NEEDS_ROOT },
     status: "failed",
     message: "not found; it builds environments",
     fix: "install mmdebstrap (Debian and Ubuntu: apt-get install mmdebstrap)",
+    package: "mmdebstrap",
   });
   assert.equal(line(report, "bwrap").status, "failed");
   assert.match(line(report, "bwrap").fix ?? "", /0\.8 or newer/);

@@ -14,6 +14,14 @@ export function doctorView(output: OutputOf<"doctor">): Shown {
     lines.push(`${coloured(MARKS[status], COLOURS[status])}  ${name.padEnd(width)}  ${printableLines(message)}`);
     if (fix !== null) lines.push(`${" ".repeat(width + 8)}${coloured("->", 36)} ${printableLines(fix)}`);
   }
+  // Another daemon may be older and not say it.
+  const packages = new Set(output.checks.flatMap((check) => check.package ?? []));
+  if (packages.size > 0) {
+    lines.push("");
+    lines.push(
+      `What is missing, all at once (Debian and Ubuntu, as root): apt-get install ${printableLines([...packages].join(" "))}`,
+    );
+  }
   lines.push("");
   lines.push(`Driver       ${output.driver}, ${output.acceleration ?? "no acceleration known"}`);
   lines.push(`Isolation    ${output.isolation}`);
