@@ -1,10 +1,10 @@
-// Bundles src/ into dist/: the command, the daemon and the SDK, sharing chunks, and the SDK's type declarations.
-import { execFileSync } from "node:child_process";
-import { readdir, rm } from "node:fs/promises";
+// Bundles src/ into dist/: the command, the daemon, the SDK and its schemas, sharing chunks, and the SDK's type declarations.
+// Libraries are bundled too, so that the package depends on none; which ones stands in dist/stamps for scripts/notices.ts.
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build, type Plugin } from "esbuild";
-import { standAlone } from "./public-types.ts";
+import { emitTypes } from "./public-types.ts";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const dist = join(root, "dist");
@@ -35,7 +35,7 @@ const builtins: Plugin = {
 const evaluated: Plugin = {
   name: "evaluated",
   setup({ onLoad }) {
-    onLoad({ filter: /\/src\/operations\/facts\.ts$/ }, async ({ path }) => {
+    onLoad({ filter: /\/src\/(operations\/facts|sdk\/schemas)\.ts$/ }, async ({ path }) => {
       const exported = Object.entries((await import(path)) as Record<string, unknown>);
       return {
         contents: exported.map(([name, value]) => `export const ${name} = ${JSON.stringify(value)};`).join("\n"),
@@ -51,6 +51,7 @@ const result = await build({
     cli: "src/cli/main.ts",
     daemon: "src/daemon/main.ts",
     sdk: "src/sdk/index.ts",
+    schemas: "src/sdk/schemas.ts",
     terminal: "src/engine/terminal/worker.ts",
   },
   outdir: "dist",
@@ -77,8 +78,12 @@ for (const name of await readdir(join(dist, "chunks")).catch(() => [])) {
   if (!made.has(name)) await rm(join(dist, "chunks", name));
 }
 
-await rm(join(dist, "types"), { recursive: true, force: true });
-execFileSync(join(root, "node_modules", ".bin", "tsc"), ["-p", join(root, "scripts", "tsconfig.types.json")], {
-  stdio: "inherit",
-});
-await standAlone(join(dist, "types"));
+const bundled = Object.values(result.metafile.outputs).flatMap(({ inputs }) =>
+  Object.entries(inputs)
+    .filter(([, { bytesInOutput }]) => bytesInOutput > 0)
+    .map(([path]) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? ""),
+);
+await mkdir(join(dist, "stamps"), { recursive: true });
+await writeFile(join(dist, "stamps", "bundled"), `${[...new Set(bundled)].filter(Boolean).sort().join("\n")}\n`);
+
+await emitTypes(join(dist, "types"));

@@ -1,5 +1,6 @@
 // Makes the SDK's declarations stand alone: what is derived from the table's schemas is written out, so that nobody who
 // only types their own code needs the schemas' library, and declarations that nothing public leads to are removed.
+import { execFileSync } from "node:child_process";
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { z } from "zod";
@@ -20,9 +21,16 @@ interface Schema {
   readonly additionalProperties?: Schema | boolean;
 }
 
+const ROOT = join(import.meta.dirname, "..");
+/** The declarations that the package exports, below sdk/. */
+const ENTRIES = ["index.d.ts", "schemas.d.ts"];
+const IMPORT = /((?:from|import)\s*\(?\s*")([^"]+)"/g;
+
 /** In types.d.ts what derives from the table stands between its first line and the first type of a row. */
 const DERIVED_ENDS = "export type RunInput";
 const HEAD = `import type { Events, Inputs, Outputs } from "./rows.ts";
+/** The name of an operation, the same in all faces. */
+export type OperationName = keyof Inputs;
 /** What a method takes. */
 export type SdkInput<N extends keyof Inputs> = Inputs[N];
 /** What a method resolves with. */
@@ -31,8 +39,17 @@ export type SdkOutput<N extends keyof Outputs> = Outputs[N];
 export type SdkEvent<N extends keyof Events> = Events[N];
 `;
 
+/** Writes the declarations into `types`, a directory below the root, in place of what is there. */
+export async function emitTypes(types: string): Promise<void> {
+  await rm(types, { recursive: true, force: true });
+  const tsc = join(ROOT, "node_modules", ".bin", "tsc");
+  const project = join(ROOT, "scripts", "tsconfig.types.json");
+  execFileSync(tsc, ["-p", project, "--outDir", types], { stdio: ["ignore", "inherit", "inherit"] });
+  await standAlone(types);
+}
+
 /** Rewrites the declarations below `types`, the directory that holds sdk/index.d.ts. */
-export async function standAlone(types: string): Promise<void> {
+async function standAlone(types: string): Promise<void> {
   const sdk = join(types, "sdk");
   const path = join(sdk, "types.d.ts");
   const text = await readFile(path, "utf8");
@@ -42,11 +59,21 @@ export async function standAlone(types: string): Promise<void> {
   await writeFile(join(sdk, "rows.d.ts"), rows());
 
   const reached = new Set<string>();
-  await follow(join(sdk, "index.d.ts"), reached);
+  for (const entry of ENTRIES) await follow(join(sdk, entry), reached);
   for (const entry of await readdir(types, { recursive: true, withFileTypes: true })) {
     const file = join(entry.parentPath, entry.name);
     if (entry.isFile() && !reached.has(file)) await rm(file);
   }
+  for (const file of reached) await nameAsScripts(file);
+}
+
+/** Sources import each other as .ts; not every compiler and option lets declarations do so. */
+async function nameAsScripts(file: string): Promise<void> {
+  const text = await readFile(file, "utf8");
+  await writeFile(
+    file,
+    text.replace(IMPORT, (_, before: string, target: string) => `${before}${target.replace(/^(\..*)\.ts$/, "$1.js")}"`),
+  );
 }
 
 /** Every declaration that one leads to. Throws when one of them needs a package. */
@@ -54,7 +81,7 @@ async function follow(path: string, reached: Set<string>): Promise<void> {
   if (reached.has(path)) return;
   reached.add(path);
   const text = await readFile(path, "utf8");
-  for (const [, target = ""] of text.matchAll(/(?:from|import)\s*\(?\s*"([^"]+)"/g)) {
+  for (const [, , target = ""] of text.matchAll(IMPORT)) {
     if (target.startsWith("node:")) continue;
     if (!target.startsWith(".")) throw new Error(`${path} needs ${target}: public types stand alone`);
     await follow(resolve(dirname(path), target).replace(/\.ts$/, ".d.ts"), reached);

@@ -24,6 +24,8 @@ export class Scratch {
     mkdirSync(this.#temporary);
     chmodSync(this.#temporary, 0o1777);
     process.env.TMPDIR = this.#temporary;
+    // For what one test file makes and others use.
+    process.env.PYRO_TEST_RUN = this.#directory;
     process.env.PYRO_HOME ??= join(this.#directory, "home");
     this.#homes = [process.env.PYRO_HOME];
     // Only what a test asks for itself.

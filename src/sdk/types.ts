@@ -6,6 +6,7 @@ type Omitted<N extends OperationName> = (typeof OPERATIONS)[N]["sdk"] extends { 
   ? Key
   : never;
 
+export type { OperationName };
 /** What a method takes. */
 export type SdkInput<N extends OperationName> = Camel<Omit<InputOf<N>, Extract<Omitted<N>, keyof InputOf<N>>>>;
 /** What a method resolves with. */

