@@ -1,5 +1,5 @@
-// Random kills while a workspace is snapshot, reset, stopped, started or cloned, by a printed seed. PYRO_LIFECYCLE_KILLS says
-// how many; `make soak` asks for more than the usual few.
+// Random kills while a workspace is snapshot, reset, stopped, started or cloned, or exported from while it is stopped, by
+// a printed seed. PYRO_LIFECYCLE_KILLS says how many; `make soak` asks for more than the usual few.
 import { test } from "node:test";
 import { countFrom, Seeded } from "../seed.ts";
 import { LifecycleGround, OPERATIONS, randomKill } from "./lifecycle-kills.ts";
@@ -8,7 +8,7 @@ import { untilNothingRuns } from "./remains.ts";
 
 const KILLS = countFrom("PYRO_LIFECYCLE_KILLS", 10);
 
-test(`${KILLS} kills under resets, snapshots, stops, starts and clones: all is old or new, and nothing is left`, {
+test(`${KILLS} kills under resets, snapshots, stops, starts, clones and exports: all is old or new, and nothing is left`, {
   timeout: 240_000 + KILLS * 90_000,
 }, async (context) => {
   const random = Seeded.fromEnvironment();

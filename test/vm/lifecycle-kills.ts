@@ -1,8 +1,10 @@
-// Kills a program while a workspace is snapshot, reset, stopped, started or cloned, at a random moment, and judges what
-// follows: the workspace is usable or says why not, its disk is as before or as it was to become, every snapshot that is
-// listed is whole, and nothing stray lies in its directory.
+// Kills a program while a workspace is snapshot, reset, stopped, started or cloned, or something is taken out of it while
+// it is stopped, when the VMM is the inspector's, at a random moment, and judges what follows: the workspace is usable or
+// says why not, its disk is as before or as it was to become, every snapshot that is listed is whole, what was taken out
+// is whole or not there, and nothing stray lies in its directory.
 import assert from "node:assert/strict";
-import { readdir } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Pyro, PyroError, type Workspace, type WorkspaceRecord } from "pyro-mcp";
@@ -11,13 +13,13 @@ import { within } from "./faulty.ts";
 import type { OwnHome } from "./harness.ts";
 import { type Kind, processesAt, untilAtRest } from "./remains.ts";
 
-export const OPERATIONS = ["reset", "snapshot", "stop", "start", "clone"] as const;
+export const OPERATIONS = ["reset", "snapshot", "stop", "start", "clone", "export"] as const;
 export type Operation = (typeof OPERATIONS)[number];
 const VICTIMS = ["daemon", "daemon", "vmm"] as const;
 
-/** What an operation may fail with when this was killed under it. Each is asked for again when its daemon dies. */
+/** What an operation may fail with when this was killed under it. Each but an export is asked for again when its daemon dies. */
 const CODES: Record<(typeof VICTIMS)[number], readonly string[]> = {
-  daemon: [],
+  daemon: ["DAEMON_UNREACHABLE"],
   vmm: ["MICROVM_LOST", "MICROVM_START_FAILED", "GUEST_UNRESPONSIVE"],
 };
 
@@ -62,7 +64,8 @@ export class LifecycleGround {
     const ground = new LifecycleGround(home, pyro, await pyro.createWorkspace({ ttlSeconds: 0 }));
     await sh(ground.#workspace, `head -c ${WEIGHT_MB}M /dev/urandom >weight; sha256sum weight >sum; sync`);
     await ground.#write();
-    for (const operation of ["snapshot", "reset", "stop", "start", "clone"] as const) {
+    await mkdir(ground.#out);
+    for (const operation of ["snapshot", "reset", "stop", "start", "clone", "export"] as const) {
       await ground.#prepare(operation);
       const begun = performance.now();
       await ground.#start(operation);
@@ -87,6 +90,7 @@ export class LifecycleGround {
       (thrown: unknown) => {
         const { code, message } = PyroError.from(thrown);
         assert.ok(CODES[victim].includes(code), `${code} when the ${victim} was killed: ${message}`);
+        assert.ok(code !== "DAEMON_UNREACHABLE" || operation === "export", `${operation} was not asked for again`);
         return code;
       },
     );
@@ -98,7 +102,13 @@ export class LifecycleGround {
   async finish(): Promise<void> {
     await this.#workspace.delete();
     await this.#pyro.close();
+    await rm(this.#out, { recursive: true });
     await untilAtRest(this.#home, () => ({ vms: 0, runs: 0, workspaces: 0 }));
+  }
+
+  /** Where exports go: the host's side of it is judged too. */
+  get #out(): string {
+    return join(this.#home.path, "out");
   }
 
   get #snapshot(): string {
@@ -108,8 +118,8 @@ export class LifecycleGround {
   async #prepare(operation: Operation): Promise<void> {
     this.#count++;
     await this.#workspace.start();
-    if (operation === "start") await this.#workspace.stop();
-    else await this.#write();
+    if (operation !== "start") await this.#write();
+    if (operation === "start" || operation === "export") await this.#workspace.stop();
   }
 
   /** Something new on the disk, in a way that no loss of a microVM undoes. */
@@ -130,6 +140,8 @@ export class LifecycleGround {
         return this.#workspace.start();
       case "clone":
         return this.#workspace.clone({ name: this.#snapshot });
+      case "export":
+        return this.#workspace.export(".", join(this.#out, "tree"));
     }
   }
 
@@ -156,6 +168,7 @@ export class LifecycleGround {
     const { workspaceId } = this.#workspace;
     const record = await this.#workspace.status();
     assert.notEqual(record.state, "failed", JSON.stringify(record.failure));
+    if (operation === "export") await this.#judgeExport(succeeded);
     if (succeeded && operation === "stop") assert.deepEqual([record.state, record.stopReason], ["stopped", "stopped"]);
     const { workspaces } = await this.#pyro.listWorkspaces();
     const clones = workspaces.filter((other) => other.workspaceId !== workspaceId);
@@ -206,6 +219,18 @@ export class LifecycleGround {
     }
     await untilAtRest(this.#home, () => ({ vms: 1, runs: 0, workspaces: 1 }), REST_MS);
     return `usable (it was ${record.state}${record.stopReason === null ? "" : `, ${record.stopReason}`}), value ${value}`;
+  }
+
+  async #judgeExport(succeeded: boolean): Promise<void> {
+    assert.deepEqual(await readdir(this.#out), succeeded ? ["tree"] : []);
+    if (!succeeded) return;
+    const tree = join(this.#out, "tree");
+    assert.equal(Number(await readFile(join(tree, "value"), "utf8")), this.#value);
+    const sum = createHash("sha256")
+      .update(await readFile(join(tree, "weight")))
+      .digest("hex");
+    assert.equal(await readFile(join(tree, "sum"), "utf8"), `${sum}  weight\n`);
+    await rm(tree, { recursive: true });
   }
 
   /** One that could not be finished says so, or is not there; one that is there is whole. */
