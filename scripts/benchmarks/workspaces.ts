@@ -56,6 +56,7 @@ export async function workspaces(count: number): Promise<Row[]> {
     const { workspaceId } = workspace;
     const sdk = await sample(2 * count, async () => void (await workspace.exec(["true"])), 5);
     const mcp = await overMcp(2 * count, workspaceId);
+    const listed = await sample(count, untilTools);
     const files = `${FILES} files of ${FILE_BYTES / 1000} kB`;
     return [
       {
@@ -75,6 +76,13 @@ export async function workspaces(count: number): Promise<Row[]> {
       { name: `pushing ${files}`, command: "workspace.syncPush(path)", unit: "ms", samples: push, target: 3000 },
       { name: "`true` in a workspace, SDK", command: 'workspace.exec(["true"])', unit: "ms", samples: sdk, target: 70 },
       { name: "`true` in a workspace, MCP", command: "workspace_exec", unit: "ms", samples: mcp, target: 80 },
+      {
+        name: "an MCP server, from its start to its tools",
+        command: "pyro mcp serve, tools/list",
+        unit: "ms",
+        samples: listed,
+        target: 500,
+      },
     ];
   } finally {
     await rm(tree, { recursive: true });
@@ -164,6 +172,18 @@ async function overMcp(count: number, workspaceId: string): Promise<readonly num
   } finally {
     await client.close();
   }
+}
+
+/** What a chat waits for before its model has any tool, ms. */
+async function untilTools(): Promise<number> {
+  const started = performance.now();
+  const client = new Client({ name: "bench", version: "1" });
+  const env = process.env as Record<string, string>;
+  await client.connect(new StdioClientTransport({ command: process.execPath, args: [PYRO, "mcp", "serve"], env }));
+  await client.listTools();
+  const took = performance.now() - started;
+  await client.close();
+  return took;
 }
 
 async function makeTree(): Promise<string> {

@@ -1,5 +1,5 @@
-// `pyro mcp config --check`: whether an agent's own configuration has this server as it would be printed now. Reads and
-// changes nothing.
+// `pyro mcp config --check`: what an agent's own configuration has of this server, and whether that is as it would be printed
+// now. Reads and changes nothing.
 import { readFile } from "node:fs/promises";
 import { isDeepStrictEqual } from "node:util";
 
@@ -7,16 +7,30 @@ import { isDeepStrictEqual } from "node:util";
 export interface Place {
   readonly file: string;
   readonly keys: readonly string[];
+  /** The file is the project's: it may have come with a repository. */
+  readonly shared: boolean;
+}
+
+/** What an entry says of the server that it starts. */
+export interface Configured {
+  /** Empty when it names no command. */
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string | undefined;
+  /** The agent has it and does not start it. */
+  readonly off: boolean;
 }
 
 export interface Checked {
   /** "other": there is an entry, and it says something else. "unreadable": the file cannot be read, or is not as expected. */
   readonly state: "same" | "other" | "missing" | "unreadable";
   /** Where the entry is; null when there is none. */
-  readonly file: string | null;
+  readonly place: Place | null;
+  readonly configured: Configured | null;
 }
 
 type Json = Readonly<Record<string, unknown>>;
+type Parse = (text: string) => unknown;
 
 /** The places are in the agent's own order: the first that has an entry is the one that holds. */
 export async function checkPlaces(
@@ -24,30 +38,58 @@ export async function checkPlaces(
   format: "json" | "toml",
   expected: string,
 ): Promise<Checked> {
-  for (const { file, keys } of places) {
-    const text = await readFile(file, "utf8").catch((thrown: NodeJS.ErrnoException) =>
+  const parse: Parse =
+    format === "toml" ? (await import("smol-toml")).parse : (text) => JSON.parse(withoutComments(text));
+  const printed = printedEntry(parse(expected));
+  for (const place of places) {
+    const text = await readFile(place.file, "utf8").catch((thrown: NodeJS.ErrnoException) =>
       thrown.code === "ENOENT" || thrown.code === "ENOTDIR" ? undefined : null,
     );
     if (text === undefined) continue;
     try {
       if (text === null) throw new Error("it cannot be read");
-      const same = format === "toml" ? sameTables(text, expected, keys) : sameEntry(text, expected, keys);
-      if (same !== undefined) return { state: same ? "same" : "other", file };
+      const found = entryAt(parse(text), place.keys);
+      if (found === undefined) continue;
+      return { state: isSame(found, printed) ? "same" : "other", place, configured: configuredOf(found) };
     } catch {
-      return { state: "unreadable", file };
+      return { state: "unreadable", place, configured: null };
     }
   }
-  return { state: "missing", file: null };
+  return { state: "missing", place: null, configured: null };
 }
 
-/** Undefined when there is no entry. What the agent added of its own is its own. */
-function sameEntry(text: string, expected: string, keys: readonly string[]): boolean | undefined {
-  const found = entryAt(JSON.parse(withoutComments(text)), keys);
-  if (found === undefined) return undefined;
-  // What is printed has one entry, under the same name.
-  const printed = Object.entries(entryAt(JSON.parse(expected), keys.slice(-2)) ?? {});
-  const given = found as Json;
-  return printed.every(([key, value]) => isDeepStrictEqual(given[key] ?? (isEmpty(value) ? value : undefined), value));
+/** What is printed has one entry, whatever it is below. */
+function printedEntry(document: unknown): Json {
+  let at = document as Json;
+  while (at.pyro === undefined) at = Object.values(at).find((value) => typeof value === "object") as Json;
+  return at.pyro as Json;
+}
+
+/** What the agent added of its own is its own; what says nothing is as if it were not there. */
+function isSame(found: Json, printed: Json): boolean {
+  const told = configuredOf(found);
+  if (told.off) return false;
+  const silent = (value: unknown) => value === true || (typeof value === "object" && isEmpty(value));
+  return (
+    isDeepStrictEqual({ ...told.env }, { ...configuredOf(printed).env }) &&
+    Object.entries(printed).every(([key, value]) => {
+      const given = found[key] ?? (silent(value) || key === "type" ? value : undefined);
+      return isDeepStrictEqual(plain(given), plain(value));
+    })
+  );
+}
+
+function configuredOf(entry: Json): Configured {
+  const { command, args, env, environment, cwd, enabled, disabled } = entry;
+  const words = typeof command === "string" ? [command, ...(Array.isArray(args) ? args : [])] : command;
+  const isVector = Array.isArray(words) && words.every((word) => typeof word === "string");
+  const variables = Object.entries(Object(env ?? environment)).map(([name, value]) => [name, String(value)]);
+  return {
+    argv: isVector ? words : [],
+    env: Object.fromEntries(variables) as Record<string, string>,
+    cwd: typeof cwd === "string" ? cwd : undefined,
+    off: enabled === false || disabled === true,
+  };
 }
 
 function entryAt(document: unknown, keys: readonly string[]): Json | undefined {
@@ -57,6 +99,11 @@ function entryAt(document: unknown, keys: readonly string[]): Json | undefined {
     at = (at as Json)[key];
   }
   return typeof at === "object" && at !== null ? (at as Json) : {};
+}
+
+/** Tables of TOML have no prototype. */
+function plain(value: unknown): unknown {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? { ...value } : value;
 }
 
 function isEmpty(value: unknown): boolean {
@@ -69,36 +116,4 @@ function withoutComments(text: string): string {
     .replace(/^\ufeff/, "")
     .replace(/("(?:[^"\\]|\\.)*")|\/\/[^\n]*|\/\*[\s\S]*?\*\//g, (_, word?: string) => word ?? "")
     .replace(/("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])/g, (_, word?: string) => word ?? "");
-}
-
-/**
- * Of TOML, which may say one thing in many ways, only what is written as it is printed counts as the same: line by line.
- * Undefined when there is no such table.
- */
-function sameTables(text: string, expected: string, keys: readonly string[]): boolean | undefined {
-  const name = keys.join(".");
-  const found = linesOf(text, name);
-  if (found.length === 0) return undefined;
-  const printed = linesOf(expected, name);
-  return printed.every((line) => found.includes(line)) && !found.some((line) => isOther(line, printed));
-}
-
-/** A key that is printed too, or a variable, with a value that is not printed. */
-function isOther(line: string, printed: readonly string[]): boolean {
-  const [table = "", key = ""] = line.split(/\t| = /);
-  const known = printed.some((one) => one.startsWith(`${table}\t${key} = `));
-  return (known || table.endsWith(".env]")) && !printed.includes(line);
-}
-
-/** The lines of a table and those below it, each behind its table's name. */
-function linesOf(text: string, name: string): string[] {
-  let table = "";
-  const lines: string[] = [];
-  for (const line of text.split("\n").map((one) => one.trim())) {
-    if (line.startsWith("[")) table = line.replace(/\s|"|#.*$/g, "");
-    if (table !== `[${name}]` && !table.startsWith(`[${name}.`)) continue;
-    if (line === "" || line.startsWith("#")) continue;
-    lines.push(line.startsWith("[") ? table : `${table}\t${line.replace(/\s*=\s*/, " = ")}`);
-  }
-  return lines;
 }

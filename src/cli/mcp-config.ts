@@ -8,6 +8,7 @@ import type { Profile } from "../operations/define.ts";
 import { printable } from "../text/printable.ts";
 import type { Context } from "./context.ts";
 import { type Checked, checkPlaces, type Place } from "./mcp-check.ts";
+import { type Trial, tryConfigured } from "./mcp-trial.ts";
 import { STDERR, STDOUT, writeAll, writeJson } from "./output.ts";
 import { DEFAULT_PROFILE, type Host, type HostAccess } from "./program.ts";
 import { shellWords } from "./shell-words.ts";
@@ -41,11 +42,11 @@ export interface ConfigRequest {
   readonly host: Host;
   readonly profile: Profile;
   readonly access: HostAccess;
-  /** Print nothing to paste: say whether the agent has it. */
+  /** Print nothing to paste: say whether the agent has it, and whether that works. */
   readonly check: boolean;
 }
 
-/** The exit status: 0, and 1 for a check that does not find what would be printed. */
+/** The exit status: 0, and 1 for a check that does not find what would be printed, or finds that it does not work. */
 export async function printConfig(request: ConfigRequest, context: Context): Promise<number> {
   const { host, profile, access, check } = request;
   // Agents hand only some of their environment on. Absolute paths: they start the server in a directory of its own.
@@ -54,7 +55,10 @@ export async function printConfig(request: ConfigRequest, context: Context): Pro
   const withheld = carried.filter(([, value]) => holdsPassword(value)).map(([name]) => name);
   const variables = Object.fromEntries(carried.filter(([name]) => !withheld.includes(name)));
   const { places, ...config } = FORMS[host]({ argv: [...ownCommand(), ...serveArguments(profile, access)], variables });
-  if (check) return tellChecked(host, await checkPlaces(places, config.format, config.content), places, context);
+  if (check) {
+    const checked = await checkPlaces(places, config.format, config.content);
+    return tellChecked(host, checked, await tryConfigured(checked), places, context);
+  }
   if (context.json) {
     await writeJson({ host, ...config, withheld });
     return 0;
@@ -70,18 +74,38 @@ export async function printConfig(request: ConfigRequest, context: Context): Pro
   return 0;
 }
 
-async function tellChecked(host: Host, checked: Checked, places: readonly Place[], context: Context): Promise<number> {
-  const same = checked.state === "same";
-  if (context.json) await writeJson({ host, ...checked });
-  else await writeAll(STDOUT, `${checkedLine(checked, places)}\n`);
+async function tellChecked(
+  host: Host,
+  checked: Checked,
+  trial: Trial,
+  places: readonly Place[],
+  context: Context,
+): Promise<number> {
+  const { state, place, configured } = checked;
+  const same = state === "same";
+  if (context.json) {
+    await writeJson({ host, state, file: place?.file ?? null, command: configured?.argv ?? null, ...trial });
+  } else {
+    await writeAll(STDOUT, `${[checkedLine(checked, places), ...trialLines(checked, trial)].join("\n")}\n`);
+  }
   if (!same && !context.json && !context.quiet) {
     await writeAll(STDERR, `pyro: \`pyro mcp config ${host}\` prints what belongs there\n`);
   }
-  return same ? 0 : 1;
+  return same && trial.works ? 0 : 1;
 }
 
-function checkedLine({ state, file }: Checked, places: readonly Place[]): string {
-  const named = printable(file ?? "");
+function trialLines({ configured }: Checked, { works, tools, took_ms, problem }: Trial): string[] {
+  if (configured === null) return [];
+  const runs = configured.argv.length === 0 ? [] : [`It runs: ${printable(shellWords(configured.argv))}`];
+  if (!works) return [...runs, printable(problem ?? "")];
+  return [
+    ...runs,
+    `It works: it offers ${tools.length} tools, ${((took_ms ?? 0) / 1000).toFixed(1)} s after its start.`,
+  ];
+}
+
+function checkedLine({ state, place }: Checked, places: readonly Place[]): string {
+  const named = printable(place?.file ?? "");
   if (state === "same") return `${named} has pyro as it would be printed now.`;
   if (state === "other") return `${named} has pyro with other words than would be printed now.`;
   if (state === "unreadable") return `${named} cannot be understood.`;
@@ -99,12 +123,14 @@ function holdsPassword(value: string): boolean {
 
 /** Errors: SECRET_LITERAL, SECRET_INVALID: what is printed here ends up in files. */
 function serveArguments(profile: Profile, access: HostAccess): string[] {
-  const { allowRead, allowWrite, networkPolicy, secrets } = access;
+  const { allowRead, allowWrite, projectPath, projectSource, networkPolicy, secrets } = access;
   parseReferences(secrets);
   return [
     "mcp",
     "serve",
     ...(profile === DEFAULT_PROFILE ? [] : ["--profile", profile]),
+    ...(projectPath === undefined ? [] : ["--project-path", projectPath]),
+    ...(projectSource ? [] : ["--no-project-source"]),
     ...allowRead.flatMap((directory) => ["--allow-read", directory]),
     ...allowWrite.flatMap((directory) => ["--allow-write", directory]),
     ...(networkPolicy === undefined ? [] : ["--network-policy", networkPolicy]),
@@ -131,9 +157,9 @@ function claudeCode({ argv: [command = "", ...args], variables }: Server): Confi
     format: "json",
     content: asJson({ mcpServers: { pyro: { type: "stdio", command, args, env: variables } } }),
     places: [
-      { file: own, keys: ["projects", process.cwd(), ...keys] },
-      { file: join(process.cwd(), ".mcp.json"), keys },
-      { file: own, keys },
+      { file: own, keys: ["projects", process.cwd(), ...keys], shared: false },
+      { file: join(process.cwd(), ".mcp.json"), keys, shared: true },
+      { file: own, keys, shared: false },
     ],
     // The name comes first: --env takes all the words that follow it.
     command: ["claude", "mcp", "add", "pyro", "--scope", "user", ...given, "--", command, ...args],
@@ -142,23 +168,25 @@ function claudeCode({ argv: [command = "", ...args], variables }: Server): Confi
 
 function codex({ argv: [command = "", ...args], variables }: Server): Config {
   const given = Object.entries(variables).flatMap(([name, value]) => ["--env", `${name}=${value}`]);
+  const keys = ["mcp_servers", "pyro"];
   const lines = ["[mcp_servers.pyro]", `command = ${asToml(command)}`, `args = [${args.map(asToml).join(", ")}]`];
   if (given.length > 0) {
     lines.push("", "[mcp_servers.pyro.env]");
     for (const [name, value] of Object.entries(variables)) lines.push(`${name} = ${asToml(value)}`);
   }
   return {
-    file: "~/.codex/config.toml",
+    file: "~/.codex/config.toml, or .codex/config.toml of a project that codex trusts",
     format: "toml",
     content: `${lines.join("\n")}\n`,
     places: [
-      { file: join(process.env.CODEX_HOME || join(homedir(), ".codex"), "config.toml"), keys: ["mcp_servers", "pyro"] },
-    ],
+      { file: join(process.cwd(), ".codex", "config.toml"), keys, shared: true },
+      { file: join(process.env.CODEX_HOME || join(homedir(), ".codex"), "config.toml"), keys, shared: false },
+    ].filter(({ file }, index, all) => all.findLastIndex((other) => other.file === file) === index),
     command: ["codex", "mcp", "add", "pyro", ...given, "--", command, ...args],
   };
 }
 
-// Version 1 of opencode wants this form, `enabled` too; version 2 still takes it.
+// Version 1 of opencode wants this form, `enabled` too; version 2 still takes it, beside its own with `servers` in between.
 function opencode({ argv, variables }: Server): Config {
   return {
     file: "opencode.json of a project, or ~/.config/opencode/opencode.json",
@@ -167,8 +195,16 @@ function opencode({ argv, variables }: Server): Config {
       $schema: "https://opencode.ai/config.json",
       mcp: { pyro: { type: "local", command: argv, enabled: true, environment: variables } },
     }),
-    places: [process.cwd(), join(configHome(), "opencode")].flatMap((directory) =>
-      ["opencode.json", "opencode.jsonc"].map((name) => ({ file: join(directory, name), keys: ["mcp", "pyro"] })),
+    places: [join(process.cwd(), ".opencode"), process.cwd(), join(configHome(), "opencode")].flatMap(
+      (directory, index) =>
+        ["opencode.json", "opencode.jsonc"].flatMap((name) =>
+          [
+            ["mcp", "servers", "pyro"],
+            ["mcp", "pyro"],
+          ].map((keys) => {
+            return { file: join(directory, name), keys, shared: index < 2 };
+          }),
+        ),
     ),
     command: null,
   };
@@ -182,8 +218,9 @@ function vscode({ argv: [command = "", ...args], variables }: Server): Config {
     format: "json",
     content: asJson({ servers: { pyro: entry } }),
     places: [
-      { file: join(process.cwd(), ".vscode", "mcp.json"), keys },
-      { file: join(configHome(), "Code", "User", "mcp.json"), keys },
+      { file: join(process.cwd(), ".vscode", "mcp.json"), keys, shared: true },
+      { file: join(configHome(), "Code", "User", "mcp.json"), keys, shared: false },
+      { file: join(process.cwd(), ".mcp.json"), keys: ["mcpServers", "pyro"], shared: true },
     ],
     command: ["code", "--add-mcp", JSON.stringify({ name: "pyro", ...entry })],
   };
@@ -195,7 +232,9 @@ function cursor({ argv: [command = "", ...args], variables }: Server): Config {
     file: ".cursor/mcp.json of a project, or ~/.cursor/mcp.json",
     format: "json",
     content: asJson({ mcpServers: { pyro: { type: "stdio", command, args, env: variables } } }),
-    places: [process.cwd(), homedir()].map((directory) => ({ file: join(directory, ".cursor", "mcp.json"), keys })),
+    places: [process.cwd(), homedir()].map((directory) => {
+      return { file: join(directory, ".cursor", "mcp.json"), keys, shared: directory !== homedir() };
+    }),
     command: null,
   };
 }

@@ -112,6 +112,10 @@ export interface HostAccess {
   readonly allowRead: readonly string[];
   readonly allowWrite: readonly string[];
   readonly secrets: readonly string[];
+  /** The project that a workspace begins with, instead of the work tree around the server. */
+  readonly projectPath?: string | undefined;
+  /** False: it does so only when that is asked for. */
+  readonly projectSource: boolean;
   /** The most that tools may ask of a network; nothing where it is not said. */
   readonly networkPolicy?: NetworkPolicy | undefined;
 }
@@ -196,6 +200,8 @@ const POLICIES = FACTS.run.properties.network_policy?.enum as readonly NetworkPo
 /** What `mcp serve` takes, and `mcp config` passes on to it. */
 const SERVE_OPTIONS = [
   new Option("--profile <profile>", "Which tools to offer").choices(PROFILES).default(DEFAULT_PROFILE),
+  new Option("--project-path <dir>", "The project, instead of the git work tree that it is started in"),
+  new Option("--no-project-source", "Begin workspaces with the project only when a tool names it"),
   repeatedOption("--allow-read <dir>", "Directory of this host that tools may read too (may be repeated)"),
   repeatedOption("--allow-write <dir>", "Directory of this host that tools may write to too (may be repeated)"),
   new Option("--network-policy <policy>", "The most that tools may ask of a network").choices(POLICIES),
@@ -206,8 +212,9 @@ const SERVE_OPTIONS = [
 ];
 
 const SERVE_NOTE = `
-Without these tools may read the git work tree that it is started in (nothing,
-where that is / or the home directory or above), and write to its .pyro/out.`;
+The git work tree that it is started in is its project, unless that is / or the
+home directory or above: workspace_create begins a workspace with it when a tool
+names nothing else, tools may read it, and write to its .pyro/out.`;
 
 function repeatedOption(flags: string, meaning: string): Option {
   return new Option(flags, meaning).argParser((word: string, before: string[] | undefined) => [
@@ -219,11 +226,15 @@ function repeatedOption(flags: string, meaning: string): Option {
 /** Absolute: an agent starts the server in a directory of its own. */
 function servedWith(command: Command): [Profile, HostAccess] {
   type Given = { profile: Profile; secret?: readonly string[] } & Partial<HostAccess>;
-  const { profile, allowRead = [], allowWrite = [], networkPolicy, secret = [] } = command.opts<Given>();
+  const { profile, allowRead = [], allowWrite = [], networkPolicy, secret = [], ...project } = command.opts<Given>();
   const absolute = (path: string) => resolve(path);
   const secrets = secret.map((word) => word.replace(/=file:(.*)$/s, (_, path: string) => `=file:${resolve(path)}`));
   const directories = { allowRead: allowRead.map(absolute), allowWrite: allowWrite.map(absolute) };
-  return [profile, { ...directories, networkPolicy, secrets }];
+  const projectPath = project.projectPath === undefined ? undefined : absolute(project.projectPath);
+  return [
+    profile,
+    { ...directories, projectPath, projectSource: project.projectSource !== false, networkPolicy, secrets },
+  ];
 }
 
 function serveCommand(actions: Actions): Command {
@@ -242,7 +253,10 @@ function configCommand(actions: Actions): Command {
     .description("Print what tells an agent of this MCP server. Changes nothing.")
     .addArgument(new Argument("<host>", "The agent").choices(HOSTS));
   for (const option of SERVE_OPTIONS) config.addOption(option);
-  config.option("--check", "Print nothing of it: say whether the agent has it so, and exit with 1 if not");
+  config.option(
+    "--check",
+    "Print nothing of it: say what the agent has, start that to see whether it works, and exit with 1 if it is not so",
+  );
   const lines = [
     "pyro mcp config claude-code",
     "pyro mcp config codex >>~/.codex/config.toml",

@@ -20,6 +20,7 @@ import { type CommandName, runCommand } from "./command.ts";
 import { exportDisk } from "./disk-export.ts";
 import { withinPolicy } from "./network.ts";
 import { bringOut } from "./outgoing.ts";
+import { type Project, toldOf, withProject } from "./project.ts";
 import { Request } from "./request.ts";
 import { errorResult } from "./result.ts";
 import { toolInput, toolOutput, unchecked } from "./schema.ts";
@@ -58,7 +59,7 @@ function toolFor(where: Where, row: Operation, shape: McpShape, server: Server):
   return {
     name: shape.tool,
     title: shape.title,
-    description: shape.description,
+    description: descriptionOf(row, shape, server.transfers.project),
     annotations: {
       title: shape.title,
       readOnlyHint: row.effect.readOnly,
@@ -82,6 +83,10 @@ function toolFor(where: Where, row: Operation, shape: McpShape, server: Server):
   };
 }
 
+function descriptionOf({ name }: Operation, { description }: McpShape, project: Project | undefined): string {
+  return name === "workspace.create" && project !== undefined ? `${description} ${toldOf(project)}` : description;
+}
+
 async function carryOut(
   where: Where,
   row: Operation,
@@ -94,7 +99,9 @@ async function carryOut(
     return await runCommand(where, row.name as CommandName, input as InputOf<CommandName>, { request, writable });
   }
   if (row.upload) {
-    return await transfer(transfers, row.name as TransferName, input as InputOf<TransferName>, request);
+    const creates = row.name === "workspace.create";
+    const sent = creates ? withProject(input as InputOf<"workspace.create">, transfers.project) : input;
+    return await transfer(transfers, row.name as TransferName, sent as InputOf<TransferName>, request);
   }
   if (row.name === "workspace.diff" || row.name === "workspace.export") {
     return await bringOut(transfers, row.name as OutgoingName, input as InputOf<OutgoingName>, request);

@@ -16,6 +16,8 @@ export interface HostPathsOptions {
   readonly allowRead?: readonly string[];
   /** Directories that may be written to, beside the default. */
   readonly allowWrite?: readonly string[];
+  /** Directory that is the project, instead of the work tree around `cwd`. */
+  readonly projectPath?: string | undefined;
   /** The user's home; this process's unless given. */
   readonly home?: string;
   /** Whose work trees count; this process's user unless given. */
@@ -24,24 +26,35 @@ export interface HostPathsOptions {
 
 export class HostPaths {
   readonly #cwd: string;
+  /** The project that the server stands in, where there is one: it may be read. */
+  readonly project: string | undefined;
   /** Where symbolic links lead to, for reading and for writing. */
   readonly readable: readonly string[];
   readonly writable: readonly string[];
 
-  private constructor(cwd: string, readable: readonly string[], writable: readonly string[]) {
+  private constructor(
+    cwd: string,
+    project: string | undefined,
+    readable: readonly string[],
+    writable: readonly string[],
+  ) {
     this.#cwd = cwd;
+    this.project = project;
     this.readable = [...new Set(readable)];
     this.writable = [...new Set(writable)];
   }
 
-  /** Errors: INVALID_INPUT for a directory to allow that is none. */
-  static async open({ cwd, allowRead, allowWrite, home, uid }: HostPathsOptions): Promise<HostPaths> {
-    const tree = await workTreeAround(cwd, home ?? homedir(), uid ?? process.geteuid?.() ?? 0);
+  /** Errors: INVALID_INPUT for a directory to allow that is none, and for a project that holds the user's home. */
+  static async open(options: HostPathsOptions): Promise<HostPaths> {
+    const { cwd, allowRead, allowWrite, projectPath, home = homedir(), uid = process.geteuid?.() ?? 0 } = options;
+    const tree = await (projectPath === undefined
+      ? workTreeAround(cwd, home, uid)
+      : namedProject(cwd, projectPath, home));
     const read = await directories(cwd, allowRead ?? [], "--allow-read");
     const write = await directories(cwd, allowWrite ?? [], "--allow-write");
-    if (tree === undefined) return new HostPaths(cwd, read, write);
+    if (tree === undefined) return new HostPaths(cwd, undefined, read, write);
     // Not resolved any further: a repository that has a link there must not choose where pyro writes.
-    return new HostPaths(cwd, [tree, ...read], [join(tree, OUTPUT), ...write]);
+    return new HostPaths(cwd, tree, [tree, ...read], [join(tree, OUTPUT), ...write]);
   }
 
   /**
@@ -131,6 +144,16 @@ async function workTreeAround(cwd: string, home: string, uid: number): Promise<s
     }
     if (at === dirname(at)) return undefined;
   }
+}
+
+/** A project by its name: any directory but one that holds the user's home, which nobody means to send. */
+async function namedProject(cwd: string, name: string, home: string): Promise<string> {
+  const [project = ""] = await directories(cwd, [name], "--project-path");
+  const realHome = (await whereItLeads(resolve(home))) ?? resolve(home);
+  if (!isWithin(realHome, project)) return project;
+  throw new PyroError("INVALID_INPUT", `--project-path: ${project} is the home directory, or above it.`, {
+    hint: "Give --project-path the directory of one project.",
+  });
 }
 
 /** Of a path itself, not of what it links to; undefined when there is nothing that may be looked at. */

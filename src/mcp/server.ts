@@ -8,6 +8,7 @@ import type { NetworkPolicy } from "../operations/fields.ts";
 import { Exports } from "./disk-export.ts";
 import { toolsOf } from "./from-operation.ts";
 import { HostPaths } from "./host-paths.ts";
+import { toldOf } from "./project.ts";
 import { ServedSecrets } from "./secrets.ts";
 import { Creations, type Transfers } from "./transfer.ts";
 
@@ -29,6 +30,10 @@ export interface ServeOptions {
   readonly allowRead?: readonly string[];
   /** The same for writing. */
   readonly allowWrite?: readonly string[];
+  /** The project, instead of the work tree that the server stands in. */
+  readonly projectPath?: string | undefined;
+  /** False: a workspace begins with the project only when that is named. Default true. */
+  readonly projectSource?: boolean;
   /** The most that tools may ask of a network. */
   readonly networkPolicy?: NetworkPolicy | undefined;
   /** Secrets that tools may name, as references. */
@@ -42,7 +47,8 @@ export function createServer(
   transfers: Transfers,
   networkPolicy: NetworkPolicy = "off",
 ): McpServer {
-  const instructions = INSTRUCTIONS[profile === "vm-run" ? "run" : "workspaces"];
+  const told = profile === "vm-run" || transfers.project === undefined ? [] : [toldOf(transfers.project)];
+  const instructions = [INSTRUCTIONS[profile === "vm-run" ? "run" : "workspaces"], ...told].join(" ");
   const server = new McpServer({ name: "pyro", version: installation().version }, { instructions });
   for (const tool of toolsOf(where, { profile, transfers, networkPolicy })) {
     const { name, title, description, annotations, inputSchema, outputSchema } = tool;
@@ -59,12 +65,14 @@ export function createServer(
  */
 export async function serve(where: Where, profile: Profile, options: ServeOptions = {}): Promise<void> {
   const cwd = process.cwd();
-  const { allowRead = [], allowWrite = [], networkPolicy } = options;
+  const { allowRead = [], allowWrite = [], projectPath, projectSource = true, networkPolicy } = options;
+  const rule = await HostPaths.open({ cwd, allowRead, allowWrite, projectPath });
   const creations = new Creations();
   const transfers = {
     where,
     cwd,
-    rule: await HostPaths.open({ cwd, allowRead, allowWrite }),
+    rule,
+    project: rule.project === undefined ? undefined : { path: rule.project, isDefault: projectSource },
     creations,
     exports: new Exports(),
     secrets: await ServedSecrets.read(options.secrets ?? [], where.environment, cwd),

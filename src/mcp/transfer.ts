@@ -11,6 +11,7 @@ import { PyroError } from "../errors/error.ts";
 import type { EventOf, InputOf, OutputOf } from "../operations/table.ts";
 import { gently, RESULT_BYTES } from "./budget.ts";
 import type { Exports } from "./disk-export.ts";
+import type { Project } from "./project.ts";
 import type { Request } from "./request.ts";
 import { type Output, result, sizeOf } from "./result.ts";
 import type { ServedSecrets } from "./secrets.ts";
@@ -29,6 +30,8 @@ export interface Transfers {
   /** What relative paths are relative to. */
   readonly cwd: string;
   readonly rule: PathRule;
+  /** What a workspace begins with when nothing else is asked for. */
+  readonly project: Project | undefined;
   readonly creations: Creations;
   readonly exports: Exports;
   readonly secrets: ServedSecrets;

@@ -86,6 +86,10 @@ export const workspaceCreate = defineOperation({
       .max(4096)
       .describe("Directory, file, .tar, .tar.gz or .tgz of this host that becomes the content of /workspace")
       .optional(),
+    seed: z
+      .enum(["project", "empty"])
+      .describe("Instead of seed_path: the server's project, which is the default where it has one, or nothing")
+      .optional(),
     exclude: f.exclude.optional(),
     gitignore: f.gitignore.default(false),
     max_transfer_mib: f.maxTransferMib.default(f.DEFAULT_TRANSFER_MIB),
@@ -117,7 +121,7 @@ export const workspaceCreate = defineOperation({
   cli: {
     path: ["workspace", "create"],
     positional: ["environment"],
-    omit: ["wait_seconds"],
+    omit: ["seed", "wait_seconds"],
     flags: {
       labels: "--label <KEY=VALUE>",
       env: "--env <NAME=VALUE>",
@@ -144,7 +148,7 @@ export const workspaceCreate = defineOperation({
       'state is "creating" the seed is still being sent: ask workspace_status until it is "started".',
     omit: ["driver"],
   },
-  sdk: { method: "createWorkspace", omit: ["wait_seconds"] },
+  sdk: { method: "createWorkspace", omit: ["seed", "wait_seconds"] },
 });
 
 export const workspaceList = defineOperation({

@@ -83,7 +83,7 @@ test("over MCP", { timeout: 3 * STEP_MS }, async () => {
       assert.notEqual(result.isError, true, JSON.stringify(result.content));
       return result.structuredContent as Record<string, unknown>;
     };
-    const { workspace_id, driver } = await call("workspace_create", {});
+    const { workspace_id, driver } = await call("workspace_create", { seed: "empty" });
     assert.equal(driver, "firecracker");
     await call("workspace_sync_push", { workspace_id, source_path: tree.path });
     const result = await call("workspace_exec", { workspace_id, command: ["python3", "main.py"] });

@@ -69,9 +69,11 @@ async function repository() {
 test("the story over MCP: create from a git repository, exec, push, status, logs, delete", async () => {
   await using tree = await repository();
   await using session = await Session.open(tree.directory);
-  const made = await session.call("workspace_create", { seed_path: ".", name: "mcp-story", labels: { from: "mcp" } });
+  const made = await session.call("workspace_create", { name: "mcp-story", labels: { from: "mcp" } });
   const workspace_id = String(made.workspace_id);
-  assert.deepEqual([made.state, made.name, (made.seed as Json).mode], ["started", "mcp-story", "directory"]);
+  const { mode, seed_path } = made.seed as Json;
+  assert.deepEqual([made.state, made.name, mode], ["started", "mcp-story", "directory"]);
+  assert.equal(seed_path, tree.directory, "the project that the server stands in");
   try {
     const exec = (command: string | string[], more: Json = {}) =>
       session.call("workspace_exec", { workspace_id: "mcp-story", command, ...more });

@@ -331,7 +331,7 @@ test("tools name the secrets of their server, and hold no value", async () => {
     const given = (create?.inputSchema.properties as Record<string, Json> | undefined)?.secrets;
     assert.deepEqual(given?.items, { type: "string", maxLength: 256 });
     const command = ["sh", "-c", 'echo "$TOKEN"'];
-    const made = await call("workspace_create", { name: "tools", secrets: ["TOKEN"] });
+    const made = await call("workspace_create", { name: "tools", seed: "empty", secrets: ["TOKEN"] });
     assert.deepEqual(made.secrets, [{ name: "TOKEN", source: "env:OURS" }]);
     const said = await call("workspace_exec", { workspace_id: "tools", command, secret_env: ["TOKEN"] });
     assert.deepEqual([said.stdout, said.redacted], ["[redacted:TOKEN]\n", true]);

@@ -297,7 +297,7 @@ test("an agent keeps, breaks and resets", { timeout: 240_000 }, async () => {
     assert.notEqual(isError, true, JSON.stringify(content));
     return structuredContent as Record<string, unknown>;
   };
-  const { workspace_id } = await call("workspace_create", {});
+  const { workspace_id } = await call("workspace_create", { seed: "empty" });
   try {
     const exec = async (command: string) => (await call("workspace_exec", { workspace_id, command })).stdout;
     await exec("echo good >a");

@@ -91,47 +91,111 @@ test("vscode and cursor: the same entry under each one's own key", () => {
   assert.deepEqual([...pyro.args.slice(1)], ["mcp", "serve"]);
 });
 
-test("--check finds what was printed, tells what is another, and says where it looked", async () => {
-  const home = await mkdtemp(join(tmpdir(), "pyro-agents-"));
-  try {
-    const env = { ...ENVIRONMENT, HOME: home };
-    const check = (host: string, ...args: string[]) => {
-      const options = { encoding: "utf8", env, cwd: home } as const;
-      const { stdout, status } = spawnSync(PYRO, ["mcp", "config", host, "--check", "--json", ...args], options);
-      const { state, file } = JSON.parse(stdout) as { state: string; file: string | null };
-      return [status, state, file === null ? null : relative(home, file)];
-    };
-    const files = {
-      "claude-code": ".claude.json",
-      codex: ".codex/config.toml",
-      opencode: ".config/opencode/opencode.json",
-      vscode: ".vscode/mcp.json",
-      cursor: ".cursor/mcp.json",
-    };
-    for (const [host, name] of Object.entries(files)) {
-      assert.deepEqual(check(host), [1, "missing", null]);
-      const file = join(home, name);
-      await mkdir(dirname(file), { recursive: true });
-      const { content, format } = printedWith(env, host);
-      const around =
-        format === "toml" ? `model = "x"\n\n${content}\n[mcp_servers.other]\ncommand = "y"\n` : `// mine\n${content}`;
-      await writeFile(file, around);
-      assert.deepEqual(check(host), [0, "same", name]);
-      assert.deepEqual(check(host, "--profile", "vm-run"), [1, "other", name]);
-      await writeFile(file, format === "toml" ? "[mcp_servers.other]\n" : "{}");
-      assert.deepEqual(check(host), [1, "missing", null]);
-      if (format === "json") {
-        await writeFile(file, "{");
-        assert.deepEqual(check(host), [1, "unreadable", name]);
-      }
-    }
-    // A variable that is not carried any more makes it another server.
-    const { content } = printedWith({ ...env, PYRO_LOG: "debug" }, "codex");
-    await writeFile(join(home, files.codex), content);
-    assert.deepEqual(check("codex"), [1, "other", files.codex]);
-  } finally {
-    await rm(home, { recursive: true, force: true });
+interface Check {
+  readonly state: string;
+  readonly file: string | null;
+  readonly works: boolean;
+  readonly tools: readonly string[];
+  readonly problem: string | null;
+}
+
+/** A user's home and a project beside it, in which `check` is called. */
+async function agents() {
+  const at = await mkdtemp(join(tmpdir(), "pyro-agents-"));
+  const [home, project] = [join(at, "home"), join(at, "project")];
+  for (const directory of [home, project]) await mkdir(directory);
+  const env = { ...ENVIRONMENT, HOME: home };
+  const run = (host: string, ...args: string[]) =>
+    spawnSync(PYRO, ["mcp", "config", host, "--check", ...args], { encoding: "utf8", env, cwd: project });
+  const check = (host: string, ...args: string[]) => {
+    const { stdout, status } = run(host, "--json", ...args);
+    const { state, file, ...told } = JSON.parse(stdout) as Check;
+    return { ...told, found: [status, state, file === null ? null : relative(at, file)] };
+  };
+  const write = async (name: string, text: string) => {
+    await mkdir(dirname(join(at, name)), { recursive: true });
+    await writeFile(join(at, name), text);
+  };
+  return { env, run, check, write, [Symbol.asyncDispose]: () => rm(at, { recursive: true, force: true }) };
+}
+
+test("--check finds what was printed and starts it, tells what is another, and says where it looked", async () => {
+  await using at = await agents();
+  const files = {
+    "claude-code": "home/.claude.json",
+    codex: "home/.codex/config.toml",
+    opencode: "home/.config/opencode/opencode.json",
+    vscode: "project/.vscode/mcp.json",
+    cursor: "home/.cursor/mcp.json",
+  };
+  for (const [host, name] of Object.entries(files)) {
+    assert.deepEqual(at.check(host).found, [1, "missing", null]);
+    const { content, format } = printedWith(at.env, host, "--profile", "vm-run");
+    const toml = format === "toml";
+    await at.write(
+      name,
+      toml ? `model = "x"\n\n${content}\n[mcp_servers.other]\ncommand = "y"\n` : `// mine\n${content}`,
+    );
+    const { found, works, tools, problem } = at.check(host, "--profile", "vm-run");
+    assert.deepEqual([found, works, problem], [[0, "same", name], true, null]);
+    assert.deepEqual([...tools].sort(), ["process_read", "vm_run"]);
+    await at.write(name, toml ? "[mcp_servers.other]\n" : "{}");
+    assert.deepEqual(at.check(host).found, [1, "missing", null]);
+    await at.write(name, toml ? "[mcp_servers" : "{");
+    assert.deepEqual(at.check(host).found, [1, "unreadable", name]);
+    await rm(join(dirname(at.env.HOME), name));
   }
+  // A variable that is not carried any more makes it another server; it works all the same.
+  await at.write(files.codex, printedWith({ ...at.env, PYRO_LOG: "debug" }, "codex").content);
+  const { found, works } = at.check("codex");
+  assert.deepEqual([found, works], [[1, "other", files.codex], true]);
+  const { stdout, status } = at.run("codex");
+  assert.match(
+    stdout,
+    /^\S+config\.toml has pyro with other words .*\nIt runs: .* mcp serve\nIt works: it offers \d+ tools, /,
+  );
+  assert.equal(status, 1);
+});
+
+test("--check knows how each agent may write it, says why what is there does not work, and runs nothing of a repository", async () => {
+  await using at = await agents();
+  const json = (value: unknown) => JSON.stringify(value);
+  const { mcp } = JSON.parse(printedWith(at.env, "opencode").content) as { mcp: { pyro: object } };
+  const { enabled: _, ...own } = mcp.pyro as { enabled: boolean };
+  await at.write("project/.opencode/opencode.jsonc", json({ mcp: { servers: { pyro: own } } }));
+  assert.deepEqual(at.check("opencode").found, [0, "same", "project/.opencode/opencode.jsonc"]);
+  await at.write("project/.opencode/opencode.jsonc", json({ mcp: { servers: { pyro: { ...own, disabled: true } } } }));
+  assert.match(at.check("opencode").problem ?? "", /switched off/);
+
+  const ran = join(dirname(at.env.HOME), "ran");
+  const touch = { command: "touch", args: [ran] };
+  await at.write("project/.mcp.json", json({ mcpServers: { pyro: touch } }));
+  await at.write("project/.codex/config.toml", `[mcp_servers.pyro]\ncommand = "touch"\nargs = ["${ran}"]\n`);
+  for (const [host, file] of [
+    ["claude-code", "project/.mcp.json"],
+    ["codex", "project/.codex/config.toml"],
+  ] as const) {
+    const { found, works, problem } = at.check(host);
+    assert.deepEqual([found, works], [[1, "other", file], false]);
+    assert.match(problem ?? "", /not started: it is the project's file/);
+  }
+  assert.equal(existsSync(ran), false);
+  // Claude Code's own entry for the project goes before the project's file, and the user's is the user's.
+  const project = join(dirname(at.env.HOME), "project");
+  const ofProject = { projects: { [project]: { mcpServers: { pyro: { command: "/no/such/program" } } } } };
+  await at.write("home/.claude.json", json(ofProject));
+  const { found, problem } = at.check("claude-code");
+  assert.deepEqual(found, [1, "other", "home/.claude.json"]);
+  assert.match(problem ?? "", /^It does not work: .*ENOENT/);
+  await at.write(
+    "home/.cursor/mcp.json",
+    json({ mcpServers: { pyro: { command: "sh", args: ["-c", "echo no key >&2; exit 3"] } } }),
+  );
+  assert.match(at.check("cursor").problem ?? "", /^It does not work: no key$/);
+  await at.write("home/.cursor/mcp.json", json({ mcpServers: { pyro: { url: "http://localhost" } } }));
+  assert.match(at.check("cursor").problem ?? "", /no command/);
+  await at.write("home/.cursor/mcp.json", json({ mcpServers: { pyro: { command: `$\{env:X}/x` } } }));
+  assert.match(at.check("cursor").problem ?? "", /only the agent fills in/);
 });
 
 test("for a person: what to paste on stdout, where on stderr, and a command that a shell reads back", () => {
@@ -142,7 +206,7 @@ test("for a person: what to paste on stdout, where on stderr, and a command that
   assert.equal(status, 0);
   assert.equal(stdout, printed("codex").content);
   const [first = "", line = ""] = stderr.split("\n");
-  assert.match(first, /^pyro: Put this into ~\/\.codex\/config\.toml, or run:$/);
+  assert.match(first, /^pyro: Put this into ~\/\.codex\/config\.toml, or .*, or run:$/);
   const words = execFileSync("sh", ["-c", `printf '%s\\n' ${line}`], { encoding: "utf8" })
     .trimEnd()
     .split("\n");
@@ -199,6 +263,12 @@ test("directories are passed on to the server, absolute, and --help tells of the
   const { stdout } = spawnSync(PYRO, ["mcp", "serve", "--help"], { encoding: "utf8", env: ENVIRONMENT });
   assert.match(stdout, /--allow-read <dir>/);
   assert.match(stdout, /--allow-write <dir>/);
+});
+
+test("the project is passed on, absolute", () => {
+  const { content } = printed("claude-code", "--project-path", "src", "--no-project-source");
+  const { args } = (JSON.parse(content) as { mcpServers: { pyro: { args: string[] } } }).mcpServers.pyro;
+  assert.deepEqual(args.slice(args.indexOf("serve") + 1), ["--project-path", resolve("src"), "--no-project-source"]);
 });
 
 test("secrets are passed on as references, and a value is refused without a word of it", () => {
