@@ -17,7 +17,7 @@ export const RECIPES: readonly Recipe[] = [
     environment: "debian:12",
     codename: "bookworm",
     variant: "minbase",
-    packages: ["git", "ca-certificates", "curl", "procps", "python3-minimal"],
+    packages: ["git", "ca-certificates", "curl", "procps", "python3"],
     env: DEBIAN_ENV,
   },
   {

@@ -7,7 +7,7 @@ import { scratch, type Workspace, type Workspaces } from "./workspaces.ts";
 
 export type ServiceRecord = OutputOf<"service.status">;
 
-/** An HTTP server for the Python of a minimal Debian, which has no http module. Says each request; `/slow` takes its time. */
+/** An HTTP server that says each request; `/slow` takes its time. */
 const SERVER = `
 import signal, socket, sys
 port, delay = int(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 0
