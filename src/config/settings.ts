@@ -79,6 +79,14 @@ export const SETTINGS = {
     meaning:
       "Address ranges such as 10.1.0.0/16, with commas between, that microVMs may reach as if they were public; the daemon reads it when it starts",
   },
+  networkMibPerSecond: {
+    key: "network_mib_per_second",
+    variable: "PYRO_NETWORK_MIB_PER_SECOND",
+    kind: count(0, 100_000),
+    fallback: 100,
+    meaning:
+      "MiB a second that each microVM's network carries each way at most, 0 for no limit; the daemon reads it when it starts",
+  },
   templateLimit: {
     key: "template_limit",
     variable: null,

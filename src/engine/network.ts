@@ -11,6 +11,7 @@ import type { Settings } from "./settings.ts";
 const RESOLVER_FILE = "/etc/resolv.conf";
 const MOST_SERVERS = 8;
 const GUEST_MS = 60_000;
+const MIB = 2 ** 20;
 
 /** What go/internal/netd has at the other end. Every microVM has a network of its own, so all have the same. */
 const GUEST = {
@@ -43,18 +44,20 @@ const report = z.object({
   published_total: z.int(),
 });
 
+/** What of the user's settings the networks go by. */
+export type NetworkSettings = Pick<
+  Settings,
+  "networkNamespace" | "nameServers" | "publicRanges" | "networkMibPerSecond"
+>;
+
 export class Networks {
   readonly #launcher: Launcher;
   readonly #program: string;
-  readonly #settings: Pick<Settings, "networkNamespace" | "nameServers" | "publicRanges">;
+  readonly #settings: NetworkSettings;
   /** Connections to published ports, when a microVM's were last looked at. */
   readonly #reached = new WeakMap<MicroVm, number>();
 
-  constructor(
-    launcher: Launcher,
-    program: string,
-    settings: Pick<Settings, "networkNamespace" | "nameServers" | "publicRanges">,
-  ) {
+  constructor(launcher: Launcher, program: string, settings: NetworkSettings) {
     this.#launcher = launcher;
     this.#program = program;
     this.#settings = settings;
@@ -81,12 +84,13 @@ export class Networks {
     logDirectory: string | undefined,
     publish: readonly PublishedPort[],
   ): Promise<readonly PublishedPort[]> {
-    const { nameServers, publicRanges } = this.#settings;
+    const { nameServers, publicRanges, networkMibPerSecond } = this.#settings;
     const config = {
       allow_hosts: wish.allow_hosts,
       public: publicRanges ?? [],
       resolvers: nameServers ?? (await hostsServers()),
       publish,
+      bytes_per_second: networkMibPerSecond * MIB,
     };
     const { error, port_taken, published } = await this.#tell(vm, logDirectory, JSON.stringify(config));
     if (port_taken !== undefined) throw new PyroError("PORT_TAKEN", `The port ${port_taken} of the host is taken.`);
@@ -109,7 +113,7 @@ export class Networks {
 
   async #tell(vm: MicroVm, logDirectory: string | undefined, config: string): Promise<z.infer<typeof report>> {
     const { vmId, vsockSocket } = vm.machine;
-    const { networkNamespace } = this.#settings;
+    const { networkNamespace, nameServers } = this.#settings;
     const answer = await this.#launcher.call((calls, options) =>
       calls.connectNet(
         {
@@ -119,6 +123,8 @@ export class Networks {
           networkNamespace: networkNamespace ?? "",
           logDirectory: logDirectory ?? "",
           config,
+          // It outlives this daemon, and follows the file.
+          resolverFile: nameServers === undefined ? RESOLVER_FILE : "",
         },
         options,
       ),

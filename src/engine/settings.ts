@@ -11,6 +11,8 @@ export interface Settings {
   readonly networkNamespace: string | undefined;
   readonly nameServers: readonly string[] | undefined;
   readonly publicRanges: readonly string[] | undefined;
+  /** 0 for no limit. */
+  readonly networkMibPerSecond: number;
 }
 
 /** Errors: INVALID_INPUT naming the variable or file that cannot be understood. */
@@ -24,5 +26,6 @@ export function readSettings(environment: NodeJS.ProcessEnv, file: ConfigFile = 
     networkNamespace: settingValue(SETTINGS.networkNamespace, environment, file),
     nameServers: settingValue(SETTINGS.nameServers, environment, file),
     publicRanges: settingValue(SETTINGS.publicRanges, environment, file),
+    networkMibPerSecond: settingValue(SETTINGS.networkMibPerSecond, environment, file),
   };
 }

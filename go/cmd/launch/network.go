@@ -28,6 +28,9 @@ func (s *service) ConnectNet(
 	if err == nil && m.GetLogDirectory() != "" {
 		err = checkPath("log_directory", m.GetLogDirectory())
 	}
+	if err == nil && m.GetResolverFile() != "" {
+		err = checkPath("resolver_file", m.GetResolverFile())
+	}
 	switch {
 	case err != nil:
 		return nil, err
@@ -38,7 +41,7 @@ func (s *service) ConnectNet(
 	}
 	spec := vmm.NetworkSpec{
 		Program: m.GetProgram(), VsockSocket: m.GetVsockSocket(), Namespace: m.GetNetworkNamespace(),
-		LogDirectory: m.GetLogDirectory(),
+		LogDirectory: m.GetLogDirectory(), ResolverFile: m.GetResolverFile(),
 	}
 	// netd reads it as one line.
 	var config bytes.Buffer

@@ -109,6 +109,8 @@ func connection(fd uintptr) (net.Conn, error) {
 type request struct {
 	// Config is a new configuration; without one what there is is told.
 	Config *netd.Config `json:"config"`
+	// Resolvers are name servers in the place of the configuration's.
+	Resolvers []string `json:"resolvers"`
 }
 
 // converse answers the launcher until it goes.
@@ -122,6 +124,8 @@ func converse(control net.Conn, network *netd.Network) error {
 			report.Error = err.Error()
 		} else if asked.Config != nil {
 			report = network.Configure(*asked.Config)
+		} else if asked.Resolvers != nil {
+			report = network.UseResolvers(asked.Resolvers)
 		} else {
 			report = network.Report()
 		}

@@ -145,7 +145,7 @@ func (p *pair) denyClaim(name string, words []byte) error {
 func (p *pair) deny(verdict netpolicy.Verdict, words []byte) {
 	p.network.note(protocolTCP, p.flow.to, verdict)
 	if words != nil {
-		farewell(p.guest, words)
+		farewell(p.guest.TCPConn, words)
 	}
 }
 

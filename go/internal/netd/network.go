@@ -48,6 +48,8 @@ type Config struct {
 	Resolvers []string `json:"resolvers"`
 	// Publish are the ports of the guest that the host is to have.
 	Publish []Port `json:"publish,omitempty"`
+	// BytesPerSecond is what may pass each way; 0 for as much as can.
+	BytesPerSecond int64 `json:"bytes_per_second,omitempty"`
 }
 
 // Report is what there is after a Config was taken, or when it is asked for.
@@ -70,6 +72,7 @@ type Network struct {
 	names   *netpolicy.Names
 	own     ownAddresses
 	flows   flows
+	pace    pace
 	dns     *resolver
 	rules   atomic.Pointer[netpolicy.Rules]
 	ports   ports
@@ -81,7 +84,7 @@ type Network struct {
 func New(stream io.ReadWriter, journal *Journal) (*Network, error) {
 	n := &Network{
 		link:    newLink(stream, queueLength, tcpipAddress(Gateway4), tcpipAddress(Gateway6)),
-		journal: journal, names: netpolicy.NewNames(), dial: (&net.Dialer{Timeout: dialTime}).DialContext,
+		journal: journal, names: netpolicy.NewNames(), pace: newPace(), dial: (&net.Dialer{Timeout: dialTime}).DialContext,
 		stack: stack.New(stack.Options{
 			NetworkProtocols: []stack.NetworkProtocolFactory{
 				// Loopback addresses are refused by the policy, which says so; the stack would only drop them.
@@ -138,12 +141,16 @@ func (n *Network) setUp() error {
 // Configure takes a policy; what it does not allow is cut. One that is wrong changes nothing.
 func (n *Network) Configure(config Config) Report {
 	rules, err := config.Compile()
+	if err == nil && (config.BytesPerSecond < 0 || config.BytesPerSecond > mostRate) {
+		err = fmt.Errorf("a bandwidth of %d bytes a second", config.BytesPerSecond)
+	}
 	if err == nil {
 		err = n.dns.use(config.Resolvers)
 	}
 	if err != nil {
 		return Report{Error: err.Error(), Published: n.ports.list()}
 	}
+	n.pace.set(config.BytesPerSecond)
 	n.rules.Store(rules)
 	n.flows.recheck(rules, n.own.has, func(one *flow, verdict netpolicy.Verdict) {
 		verdict.Reason = "cut: " + verdict.Reason
@@ -158,6 +165,15 @@ func (n *Network) Configure(config Config) Report {
 		}
 	}
 	report.Published = n.ports.list()
+	return report
+}
+
+// UseResolvers has other name servers asked from now on. Wrong ones change nothing.
+func (n *Network) UseResolvers(servers []string) Report {
+	report := n.Report()
+	if err := n.dns.use(servers); err != nil {
+		report.Error = err.Error()
+	}
 	return report
 }
 

@@ -474,3 +474,49 @@ func FuzzAnswer(f *testing.F) {
 		q.reply(answer.RCode, kept)
 	})
 }
+
+func TestABandwidthHoldsForAllConnectionsTogether(t *testing.T) {
+	const limit, count, size = 4 << 20, 4, 512 << 10
+	config := everything()
+	config.BytesPerSecond = limit
+	g := newGround(t, config)
+	port := server(t, echo)
+	began := time.Now()
+	var group sync.WaitGroup
+	for range count {
+		conn := g.must(publicAddress, port)
+		group.Go(func() {
+			_, _ = conn.Write(make([]byte, size))
+			_ = conn.CloseWrite()
+		})
+		group.Go(func() {
+			if back, err := io.ReadAll(conn); err != nil || len(back) != size {
+				t.Error(len(back), err)
+			}
+		})
+	}
+	group.Wait()
+	// What is in the bucket passes at once.
+	least := time.Duration(float64(count*size-limit/burstsPerSecond) / limit * float64(time.Second))
+	if took := time.Since(began); took < least {
+		t.Fatalf("%d bytes took %v, and not %v", count*size, took, least)
+	}
+	config.BytesPerSecond = -1
+	if report := g.network.Configure(config); report.Error == "" {
+		t.Fatal("a wrong bandwidth was taken")
+	}
+	// A connection that waits for its turn is cut like any other.
+	config.BytesPerSecond = 1
+	if report := g.network.Configure(config); report.Error != "" {
+		t.Fatal(report.Error)
+	}
+	conn := g.must(publicAddress, port)
+	_, _ = conn.Write(make([]byte, size))
+	config.AllowHosts = []string{"elsewhere.example"}
+	if report := g.network.Configure(config); report.Error != "" {
+		t.Fatal(report.Error)
+	}
+	if _, err := io.ReadAll(conn); err == nil {
+		t.Fatal("it goes on")
+	}
+}

@@ -186,7 +186,7 @@ func (n *Network) reach(parent context.Context, host *net.TCPConn, guestPort uin
 		return
 	}
 	tune(endpoint, crowded)
-	p := &pair{network: n, flow: one, guest: guest, endpoint: endpoint, host: host, cut: cut}
+	p := n.pair(ctx, one, guest, endpoint, host)
 	defer context.AfterFunc(ctx, p.abort)()
 	p.carry(false)
 }

@@ -78,7 +78,7 @@ func (n *Network) acceptTCP(request *tcp.ForwarderRequest) {
 	if err != nil {
 		return
 	}
-	p := &pair{network: n, flow: one, guest: guest, endpoint: endpoint, host: host, cut: cut}
+	p := n.pair(ctx, one, guest, endpoint, host)
 	defer context.AfterFunc(ctx, p.abort)()
 	p.carry(checked)
 }
@@ -147,12 +147,20 @@ func farewell(guest *gonet.TCPConn, words []byte) {
 type pair struct {
 	network  *Network
 	flow     *flow
-	guest    *gonet.TCPConn
+	guest    *guestConn
 	endpoint tcpip.Endpoint
-	host     *net.TCPConn
-	cut      func()
+	host     *hostConn
 	// answered gets the first bytes that the host's side sends, once.
 	answered chan []byte
+}
+
+// pair joins them, at the pace of the network; ctx ends whoever waits for it.
+func (n *Network) pair(ctx context.Context, one *flow, guest *gonet.TCPConn, endpoint tcpip.Endpoint, host *net.TCPConn) *pair {
+	return &pair{
+		network: n, flow: one, endpoint: endpoint,
+		guest: &guestConn{guest, paced{guest, ctx, n.pace.up}},
+		host:  &hostConn{host, paced{host, ctx, n.pace.down}},
+	}
 }
 
 // abort ends both with a reset.

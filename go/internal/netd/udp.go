@@ -4,6 +4,7 @@ package netd
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -61,28 +62,28 @@ func (n *Network) acceptUDP(request *udp.ForwarderRequest) bool {
 	guest := gonet.NewUDPConn(&queue, endpoint)
 	go func() {
 		defer end()
-		exchange(ctx, guest, host)
+		n.exchange(ctx, guest, host)
 	}()
 	return true
 }
 
 // exchange carries datagrams both ways until nobody says anything, one end fails or ctx ends.
-func exchange(ctx context.Context, guest, host net.Conn) {
+func (n *Network) exchange(ctx context.Context, guest, host net.Conn) {
 	ctx, done := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() { guest.Close(); host.Close() })
 	defer stop()
 	go func() {
 		defer done()
-		datagrams(host, guest, host)
+		datagrams(host, paced{guest, ctx, n.pace.up}, host)
 	}()
-	datagrams(guest, host, host)
+	datagrams(guest, paced{host, ctx, n.pace.down}, host)
 	done()
 	guest.Close()
 	host.Close()
 }
 
 // datagrams carries one way. Whatever passes, either way, keeps the flow; the host's end has the deadline.
-func datagrams(to, from, host net.Conn) {
+func datagrams(to io.Writer, from io.Reader, host net.Conn) {
 	buffer := make([]byte, maxDatagram)
 	for {
 		_ = host.SetReadDeadline(time.Now().Add(udpIdle))

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"os"
@@ -44,6 +45,8 @@ type NetworkSpec struct {
 	VsockSocket  string
 	Namespace    string
 	LogDirectory string
+	// ResolverFile names the host's name servers; netd is told when they change. Empty where the user has named others.
+	ResolverFile string
 }
 
 // network is one microVM's. Its fields are guarded by mutex.
@@ -55,6 +58,8 @@ type network struct {
 	mutex sync.Mutex
 	// config is told to every netd of it; empty before one was good.
 	config string
+	// resolvers are told to every netd of it after the config, once they have changed.
+	resolvers []string
 	// up is netd's end of the conversation, nil while there is none; changed is closed when that changes.
 	up      *talk
 	changed chan struct{}
@@ -95,6 +100,7 @@ func (r *Registry) ConnectNetwork(ctx context.Context, id string, spec NetworkSp
 		living, cancel := context.WithCancel(context.Background())
 		v.network = &network{spec: spec, cancel: cancel, over: make(chan struct{}), changed: make(chan struct{})}
 		go r.keepNetwork(living, v, v.network)
+		go v.network.followResolvers(living, resolversEvery)
 	}
 	n := v.network
 	r.mutex.Unlock()
@@ -121,7 +127,7 @@ func (n *network) tell(ctx context.Context, config string) (string, error) {
 	for {
 		up, changed, failure := n.present()
 		if up != nil {
-			report, err := up.ask(config)
+			report, err := up.ask(configMessage(config))
 			if err == nil {
 				n.keep(config, report)
 				return report, nil
@@ -169,17 +175,22 @@ func (n *network) set(up *talk, failure error) {
 	n.changed = make(chan struct{})
 }
 
-// ask tells netd a config and reads its answer.
-func (t *talk) ask(config string) (string, error) {
+// configMessage has netd take a config, or only say what there is.
+func configMessage(config string) string {
 	if config == "" {
 		config = "null"
 	}
+	return `{"config":` + config + "}"
+}
+
+// ask tells netd something and reads its answer.
+func (t *talk) ask(message string) (string, error) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	if err := t.conn.SetDeadline(time.Now().Add(answerTime)); err != nil {
 		return "", err
 	}
-	if _, err := fmt.Fprintf(t.conn, "{\"config\":%s}\n", config); err != nil {
+	if _, err := io.WriteString(t.conn, message+"\n"); err != nil {
 		return "", err
 	}
 	line, err := t.in.ReadSlice('\n')
@@ -226,10 +237,17 @@ func (r *Registry) runNetd(ctx context.Context, v *vm, n *network) error {
 	stop := context.AfterFunc(ctx, started.kill)
 	defer stop()
 	n.mutex.Lock()
-	config := n.config
+	config, resolvers := n.config, n.resolvers
 	n.mutex.Unlock()
+	var messages []string
 	if config != "" {
-		if _, err := started.talk.ask(config); err != nil {
+		messages = append(messages, configMessage(config))
+	}
+	if resolvers != nil {
+		messages = append(messages, resolversMessage(resolvers))
+	}
+	for _, message := range messages {
+		if _, err := started.talk.ask(message); err != nil {
 			started.kill()
 			return errors.Join(err, <-over)
 		}

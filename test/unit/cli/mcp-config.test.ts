@@ -22,6 +22,7 @@ const VALUES: Readonly<Record<string, string>> = {
   PYRO_NETWORK_NAMESPACE: "/run/netns/x",
   PYRO_NAME_SERVERS: "192.0.2.1",
   PYRO_PUBLIC_RANGES: "192.0.2.0/24",
+  PYRO_NETWORK_MIB_PER_SECOND: "50",
 };
 const ENVIRONMENT = { PATH: process.env.PATH ?? "", HOME: "/nonexistent", PYRO_HOME: "/nonexistent/pyro 'home'" };
 

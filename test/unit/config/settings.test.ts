@@ -26,7 +26,12 @@ const refused = (message: RegExp) => (thrown: unknown) =>
 
 test("a variable goes over config.json, and that over the default", async () => {
   await using set = await configured('{"driver":"qemu","pool_size":0,"unconfined":true,"template_limit":3}');
-  const network = { networkNamespace: undefined, nameServers: undefined, publicRanges: undefined };
+  const network = {
+    networkNamespace: undefined,
+    nameServers: undefined,
+    publicRanges: undefined,
+    networkMibPerSecond: 100,
+  };
   assert.deepEqual(readSettings(set.environment), {
     driver: "qemu",
     firecracker: undefined,
@@ -77,6 +82,7 @@ test("what cannot be understood is refused by name", async () => {
     [{ PYRO_FIRECRACKER: "firecracker" }, /^PYRO_FIRECRACKER is firecracker; it takes an absolute path\.$/],
     [{ PYRO_UNCONFINED: "maybe" }, /^PYRO_UNCONFINED is maybe; it takes 1 or 0/],
     [{ PYRO_POOL_SIZE: "65" }, /^PYRO_POOL_SIZE is 65; it takes a whole number from 0 to 64\.$/],
+    [{ PYRO_NETWORK_MIB_PER_SECOND: "fast" }, /PYRO_NETWORK_MIB_PER_SECOND is fast; it takes a whole number/],
     [{ PYRO_POOL_SIZE: "-1" }, /PYRO_POOL_SIZE/],
   ] as const) {
     assert.throws(() => readSettings({ XDG_CONFIG_HOME: "/nonexistent", ...variables }), refused(message));

@@ -70,6 +70,7 @@ async function ground(driver: Settings["driver"], ...list: Candidate[]) {
     networkNamespace: undefined,
     nameServers: undefined,
     publicRanges: undefined,
+    networkMibPerSecond: 0,
   };
   return {
     /** A daemon's; each has its own memory, and all have the home's. */
