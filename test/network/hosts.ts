@@ -10,8 +10,8 @@ import { join } from "node:path";
 import { answerQuery } from "./dns.ts";
 
 export interface Plan {
-  /** Where it listens: names on port 53, pages on 80 and 443. */
-  readonly address: string;
+  /** Where it listens: names on port 53 of the first, pages on 80 and 443 of all. */
+  readonly addresses: readonly string[];
   /** Addresses of a name; of several lists each question gets the next, the last for ever. */
   readonly names: Readonly<Record<string, readonly (readonly string[])[]>>;
   /** PEM, for HTTPS; none without. */
@@ -25,12 +25,12 @@ const asked = new Map<string, number>();
 
 const names = createSocket("udp4");
 names.on("message", (message, from) => {
-  const answer = answerQuery(message, (name) => {
+  const answer = answerQuery(message, (name, first) => {
     const lists = plan.names[name];
     if (lists === undefined) return undefined;
-    const count = asked.get(name) ?? 0;
-    asked.set(name, count + 1);
-    return lists[Math.min(count, lists.length - 1)];
+    const count = (asked.get(name) ?? 0) + Number(first);
+    asked.set(name, count);
+    return lists[Math.min(Math.max(count - 1, 0), lists.length - 1)];
   });
   if (answer !== undefined) names.send(answer, from.port, from.address);
 });
@@ -39,7 +39,7 @@ function serve(request: IncomingMessage, response: ServerResponse): void {
   const url = new URL(request.url ?? "/", "http://host");
   if (url.pathname.startsWith("/git/")) git(request, response, url);
   else if (url.pathname.startsWith("/bytes/")) bytes(response, Number(url.pathname.slice(7)));
-  else if (url.pathname.startsWith("/simple/") || url.pathname.startsWith("/npm/")) file(response, url.pathname);
+  else if (/^\/(simple|npm|files)\//.test(url.pathname)) file(response, url.pathname);
   else response.end(`hello from ${request.headers.host}\n`);
 }
 
@@ -115,16 +115,19 @@ function git(request: IncomingMessage, response: ServerResponse, url: URL): void
 }
 
 const listening = [
-  new Promise<void>((resolve) => names.bind(53, plan.address, () => resolve())),
-  new Promise<void>((resolve) => createServer(serve).listen(80, plan.address, 4096, resolve)),
+  new Promise<void>((resolve) => names.bind(53, plan.addresses[0], () => resolve())),
   // What is said there comes back; at every address, the private one too.
   new Promise<void>((resolve) =>
     createTcpServer((socket) => socket.on("error", () => {}).pipe(socket)).listen(7, "0.0.0.0", 4096, resolve),
   ),
 ];
-if (plan.key !== undefined && plan.certificate !== undefined) {
-  const server = createTlsServer({ key: plan.key, cert: plan.certificate }, serve);
-  listening.push(new Promise<void>((resolve) => server.listen(443, plan.address, 4096, resolve)));
+const { key, certificate: cert } = plan;
+for (const address of plan.addresses) {
+  listening.push(new Promise<void>((resolve) => createServer(serve).listen(80, address, 4096, resolve)));
+  if (key === undefined || cert === undefined) continue;
+  listening.push(
+    new Promise<void>((resolve) => createTlsServer({ key, cert }, serve).listen(443, address, 4096, resolve)),
+  );
 }
 await Promise.all(listening);
 process.stdout.write("ready\n");

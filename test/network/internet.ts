@@ -13,8 +13,10 @@ const run = promisify(execFile);
 
 /** Of documentation: nothing in the world is reached by mistake. */
 export const HOST = "203.0.113.10";
+export const HOST6 = "2001:db8::10";
 /** The address that netd's side, "this host", has itself. */
 export const OWN = "203.0.113.1";
+const OWN6 = "2001:db8::1";
 /** One that counts as private, and where something listens all the same. */
 export const PRIVATE = "10.99.0.10";
 
@@ -28,6 +30,8 @@ export interface Internet extends AsyncDisposable {
   readonly directory: string;
   /** Of the authority that signed the hosts' certificate, PEM. */
   readonly authority: string;
+  /** Why it has no IPv6 here; false where it has. */
+  readonly noIpv6: false | string;
 }
 
 export async function openInternet(names: Plan["names"]): Promise<Internet> {
@@ -44,37 +48,36 @@ export async function openInternet(names: Plan["names"]): Promise<Internet> {
       await ip("-n", name, "link", "set", "lo", "up");
     }
     await ip("link", "add", "cable", "netns", here, "type", "veth", "peer", "name", "cable", "netns", there);
-    for (const [name, addresses] of [
-      [here, [`${OWN}/24`, "10.99.0.1/24"]],
-      [there, [`${HOST}/24`, `${PRIVATE}/24`]],
+    let noIpv6: false | string = false;
+    for (const [name, addresses, address6] of [
+      [here, [`${OWN}/24`, "10.99.0.1/24"], OWN6],
+      [there, [`${HOST}/24`, `${PRIVATE}/24`], HOST6],
     ] as const) {
       for (const address of addresses) await ip("-n", name, "addr", "add", address, "dev", "cable");
       await ip("-n", name, "link", "set", "cable", "up");
+      // At once, without asking the other end whether it has it.
+      await ip("-n", name, "addr", "add", `${address6}/64`, "dev", "cable", "nodad").catch(() => {
+        noIpv6 = "network namespaces have no IPv6 here";
+      });
     }
-    const { key, certificate, authority } = await certify(directory, ["ok.example", "other.example"]);
-    const plan: Plan = { address: HOST, names, key, certificate };
-    const child = spawn(
-      "ip",
-      ["netns", "exec", there, process.execPath, "--no-warnings", join(HERE, "hosts.ts"), directory],
-      { stdio: ["pipe", "pipe", "inherit"] },
-    );
-    child.stdin.end(JSON.stringify(plan));
-    const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
-    await new Promise<void>((resolve, reject) => {
-      child.stdout.once("data", () => resolve());
-      child.once("close", (status) => reject(new Error(`the hosts ended with status ${status}`)));
-    });
+    const { key, certificate, authority } = await certify(directory, [
+      "ok.example",
+      "other.example",
+      "packages.example",
+    ]);
+    const addresses = noIpv6 === false ? [HOST, HOST6] : [HOST];
+    const hosts = await startHosts(directory, { addresses, names, key, certificate }, ["ip", "netns", "exec", there]);
     return {
       env: {
         PYRO_NETWORK_NAMESPACE: `/run/netns/${here}`,
         PYRO_NAME_SERVERS: HOST,
-        PYRO_PUBLIC_RANGES: "203.0.113.0/24",
+        PYRO_PUBLIC_RANGES: "203.0.113.0/24,2001:db8::/64",
       },
       directory,
       authority,
+      noIpv6,
       [Symbol.asyncDispose]: async () => {
-        child.kill("SIGKILL");
-        await ended;
+        await hosts[Symbol.asyncDispose]();
         await remove();
       },
     };
@@ -82,6 +85,28 @@ export async function openInternet(names: Plan["names"]): Promise<Internet> {
     await remove();
     throw error;
   }
+}
+
+/** Starts the hosts, with a command line before their own; resolves when they listen. */
+export async function startHosts(
+  directory: string,
+  plan: Plan,
+  before: readonly string[] = [],
+): Promise<AsyncDisposable> {
+  const words = [...before, process.execPath, "--no-warnings", join(HERE, "hosts.ts"), directory];
+  const child = spawn(words[0] ?? "", words.slice(1), { stdio: ["pipe", "pipe", "inherit"] });
+  child.stdin.end(JSON.stringify(plan));
+  const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
+  await new Promise<void>((resolve, reject) => {
+    child.stdout.once("data", () => resolve());
+    child.once("close", (status) => reject(new Error(`the hosts ended with status ${status}`)));
+  });
+  return {
+    [Symbol.asyncDispose]: async () => {
+      child.kill("SIGKILL");
+      await ended;
+    },
+  };
 }
 
 /** A certificate for these names by an authority made for it. */

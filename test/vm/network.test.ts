@@ -8,7 +8,9 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import type { OutputOf } from "../../src/operations/table.ts";
-import { HOST, type Internet, NO_INTERNET, OWN, openInternet, PRIVATE } from "../network/internet.ts";
+import { askPage, noBrowser } from "../network/browser.ts";
+import { ANSWER, ANSWERED, DEV_SERVER, TITLE } from "../network/dev-server.ts";
+import { HOST, HOST6, type Internet, NO_INTERNET, OWN, openInternet, PRIVATE } from "../network/internet.ts";
 import { countFrom } from "../seed.ts";
 import { type OwnHome, ownHome, pyro, runOk } from "./harness.ts";
 import { type Workspace, Workspaces } from "./workspaces.ts";
@@ -23,6 +25,7 @@ const PATIENCE_MS = 60_000;
 const NAMES = {
   "ok.example": [[HOST]],
   "other.example": [[HOST]],
+  "six.example": [[HOST6]],
   "a.wide.example": [[HOST]],
   "private.example": [[PRIVATE]],
   "loopback.example": [["127.0.0.1"]],
@@ -134,6 +137,11 @@ test("a network by policy", options, async (context) => {
     const secure = await ground.sh(egress, "curl -sS --max-time 60 --cacert /tmp/ca.pem https://other.example/");
     assert.equal(secure, "hello from other.example\n");
     await ground.sh(egress, "git clone -q http://ok.example/git/repo.git /tmp/repo && grep -q content /tmp/repo/file");
+  });
+
+  await context.test("egress: a host that has only IPv6", { skip: internet.noIpv6 }, async () => {
+    assert.equal(await ground.sh(egress, "curl -sS --max-time 60 http://six.example/"), "hello from six.example\n");
+    await ground.decided(egress, { verdict: "allowed", protocol: "tcp", address: HOST6, port: 80 }, /public/);
   });
 
   await context.test("egress: what is not public is refused, and it is said why", async () => {
@@ -291,6 +299,19 @@ test("published ports", options, async (context) => {
     assert.equal(await reach("127.0.0.1", host_port), "hello");
     assert.equal(await reach("::1", host_port), "hello");
   });
+
+  await context.test(
+    "a dev server, its page and WebSocket opened in a browser",
+    { skip: await noBrowser() },
+    async () => {
+      const dev = ["dev", "--ready-tcp", "localhost:8001", "--publish", "8001", "--", "python3", "-c", DEV_SERVER];
+      const { published_ports } = await ground.workspaces.ask<Service>([...start, ...dev]);
+      const url = `http://localhost:${published_ports[0]?.host_port}/`;
+      const said = await askPage(url, `${ANSWERED}.then((answer) => [document.title, answer])`, ["nsenter", inside]);
+      assert.deepEqual(said, [TITLE, ANSWER]);
+      await ground.workspaces.ask(["service", "stop", workspace.id, "dev"]);
+    },
+  );
 
   await context.test("one that is taken is refused, and nothing is left of the service", async () => {
     const again = [...start, "other", "--publish", `${host_port}:8000`, "--", "sleep", "600"];
