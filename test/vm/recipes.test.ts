@@ -1,7 +1,11 @@
 // The recipes beside debian:12, built here and used for what they are for.
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { pyro, runOk } from "./harness.ts";
+import type { OutputOf } from "../../src/operations/table.ts";
+import { HOST, NO_INTERNET, openInternet } from "../network/internet.ts";
+import { makePackages, PACKAGE, SAID_BY_NPM, SAID_BY_PIP, TOOLS } from "../network/packages.ts";
+import { ownHome, pyro, runOk } from "./harness.ts";
+import { Workspaces } from "./workspaces.ts";
 
 /** Building one takes minutes on a busy machine. */
 const options = { timeout: 540_000 };
@@ -77,4 +81,36 @@ test("debian:12-build compiles C and C++ with make and cmake, and has Python wit
   assert.deepEqual(lines.slice(0, 3), ["hello C", "hello C++", "hello cmake"]);
   assert.match(lines[3] ?? "", /^git version 2\./);
   assert.deepEqual(lines.slice(4), ["45", "/usr/bin/pip3"]);
+});
+
+const INSTALL = `
+set -eu
+curl -sS http://packages.example${TOOLS} | tar x -C /opt
+export PATH=/opt/bin:$PATH NODE_EXTRA_CA_CERTS=/opt/ca.pem
+pip3 install --quiet --break-system-packages --root-user-action=ignore --disable-pip-version-check --no-cache-dir \\
+  --no-compile --cert /opt/ca.pem --index-url https://packages.example/simple/ ${PACKAGE} &
+node /opt/npm/bin/npm-cli.js install --silent --no-audit --no-fund --no-update-notifier --ignore-scripts \\
+  --registry https://packages.example/npm/ ${PACKAGE}
+wait $!
+python3 -c 'import ${PACKAGE}; print(${PACKAGE}.said)'
+node -e '
+  console.log(require("${PACKAGE}"));
+  const told = (name) => fetch("https://" + name + "/").then((answer) => answer.text(), () => "refused");
+  Promise.all(["packages.example", "other.example"].map(told)).then((all) => console.log(all.join("")));
+'
+`;
+
+test("pip, npm and fetch reach the host that is allowed, and no other", { ...options, skip: NO_INTERNET }, async () => {
+  await using internet = await openInternet({ "packages.example": [[HOST]], "other.example": [[HOST]] });
+  await using home = await ownHome({ templates: true });
+  await makePackages(internet.directory, "packages.example");
+  const all = new Workspaces({ ...home.env, ...internet.env });
+  const policy = ["--network-policy", "egress", "--allow-host", "packages.example"];
+  const workspace = await all.create([...policy, "--vcpu-count", "2", "debian:12-build"]);
+  const lines = (await workspace.sh(INSTALL)).trim().split("\n");
+  assert.deepEqual(lines, [SAID_BY_PIP, SAID_BY_NPM, "hello from packages.example", "refused"]);
+  const { entries } = await all.ask<OutputOf<"network.log">>(["network", "log", workspace.id, "--limit", "1000"]);
+  const denied = entries.filter(({ verdict }) => verdict === "denied").map(({ name }) => name);
+  assert.deepEqual([...new Set(denied)], ["other.example"]);
+  await workspace.delete();
 });
