@@ -1,4 +1,4 @@
-// Bundles src/ into dist/: the command, the daemon, the SDK and its schemas, sharing chunks, and the SDK's type declarations.
+// Bundles src/ into dist/: the command, the daemon, the SDK, its schemas and its tools for agents, sharing chunks, and the SDK's type declarations.
 // Libraries are bundled too, so that the package depends on none; which ones stands in dist/stamps for scripts/notices.ts.
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
@@ -52,6 +52,7 @@ const result = await build({
     daemon: "src/daemon/main.ts",
     sdk: "src/sdk/index.ts",
     schemas: "src/sdk/schemas.ts",
+    ai: "src/ai/index.ts",
     terminal: "src/engine/terminal/worker.ts",
   },
   outdir: "dist",

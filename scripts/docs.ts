@@ -8,10 +8,10 @@ import { bracketed, flagsOf, meaningOf } from "../src/cli/from-operation.ts";
 import { cliRows, HOSTS, SHELLS } from "../src/cli/program.ts";
 import { SETTINGS, type Setting } from "../src/config/settings.ts";
 import { ALWAYS_POSSIBLE, CODES } from "../src/errors/codes.ts";
-import { toolInput, toolOutput } from "../src/mcp/schema.ts";
 import type { Operation } from "../src/operations/define.ts";
 import { OPERATIONS } from "../src/operations/table.ts";
 import { camelKey } from "../src/sdk/case.ts";
+import { toolInput, toolOutput } from "../src/tools/schema.ts";
 
 const DIRECTORY = join(import.meta.dirname, "..", "docs", "reference");
 const NOTICE = "<!-- Written by scripts/docs.ts from src/operations and src/errors. Do not edit. -->";

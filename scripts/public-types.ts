@@ -22,8 +22,8 @@ interface Schema {
 }
 
 const ROOT = join(import.meta.dirname, "..");
-/** The declarations that the package exports, below sdk/. */
-const ENTRIES = ["index.d.ts", "schemas.d.ts"];
+/** The declarations that the package exports. */
+const ENTRIES = ["sdk/index.d.ts", "sdk/schemas.d.ts", "ai/index.d.ts"];
 const IMPORT = /((?:from|import)\s*\(?\s*")([^"]+)"/g;
 
 /** In types.d.ts what derives from the table stands between its first line and the first type of a row. */
@@ -59,7 +59,7 @@ async function standAlone(types: string): Promise<void> {
   await writeFile(join(sdk, "rows.d.ts"), rows());
 
   const reached = new Set<string>();
-  for (const entry of ENTRIES) await follow(join(sdk, entry), reached);
+  for (const entry of ENTRIES) await follow(join(types, entry), reached);
   for (const entry of await readdir(types, { recursive: true, withFileTypes: true })) {
     const file = join(entry.parentPath, entry.name);
     if (entry.isFile() && !reached.has(file)) await rm(file);

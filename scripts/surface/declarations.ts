@@ -15,11 +15,10 @@ interface Declaration {
 
 /** `types`: the directory that holds sdk/index.d.ts. What rows take and give is not repeated: the table's lines have it. */
 export function sdkLines(types: string): string[] {
-  const sdk = join(types, "sdk");
-  return ["index", "schemas"].flatMap((entry) => {
-    const name = entry === "index" ? "sdk" : `sdk ${entry}`;
-    return exportsOf(join(sdk, `${entry}.d.ts`)).flatMap((declaration) => linesOf(name, declaration));
-  });
+  const entries = { sdk: "sdk/index.d.ts", "sdk schemas": "sdk/schemas.d.ts", "sdk ai": "ai/index.d.ts" };
+  return Object.entries(entries).flatMap(([name, entry]) =>
+    exportsOf(join(types, entry)).flatMap((declaration) => linesOf(name, declaration)),
+  );
 }
 
 function linesOf(subject: string, declaration: Declaration): string[] {

@@ -6,9 +6,9 @@ import * as z from "zod";
 import { buildProgram, cliRows, pathOf } from "../../src/cli/program.ts";
 import { SETTINGS, type Setting } from "../../src/config/settings.ts";
 import { CODES } from "../../src/errors/codes.ts";
-import { toolInput, toolOutput } from "../../src/mcp/schema.ts";
 import type { Operation } from "../../src/operations/define.ts";
 import { OPERATIONS } from "../../src/operations/table.ts";
+import { toolInput, toolOutput } from "../../src/tools/schema.ts";
 
 /** A JSON Schema, as far as it is read here. */
 interface Schema {

@@ -1,16 +1,17 @@
 // The MCP server on stdin and stdout. stdout carries the protocol and nothing else; what is to be said goes to stderr.
-import { McpServer } from "@modelcontextprotocol/server";
+import { McpServer, SdkError, SdkErrorCode, type ServerContext } from "@modelcontextprotocol/server";
 import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import type { Where } from "../client/where.ts";
 import { installation } from "../host/installation.ts";
 import type { Profile } from "../operations/define.ts";
 import type { NetworkPolicy } from "../operations/fields.ts";
-import { Exports } from "./disk-export.ts";
-import { toolsOf } from "./from-operation.ts";
-import { HostPaths } from "./host-paths.ts";
-import { toldOf } from "./project.ts";
-import { ServedSecrets } from "./secrets.ts";
-import { Creations, type Transfers } from "./transfer.ts";
+import { Exports } from "../tools/disk-export.ts";
+import { toolsOf } from "../tools/from-operation.ts";
+import { HostPaths } from "../tools/host-paths.ts";
+import { toldOf } from "../tools/project.ts";
+import type { Asker } from "../tools/request.ts";
+import { ServedSecrets } from "../tools/secrets.ts";
+import { Creations, type Transfers } from "../tools/transfer.ts";
 
 const INSTRUCTIONS: Readonly<Record<"run" | "workspaces", string>> = {
   run:
@@ -53,10 +54,27 @@ export function createServer(
   for (const tool of toolsOf(where, { profile, transfers, networkPolicy })) {
     const { name, title, description, annotations, inputSchema, outputSchema } = tool;
     server.registerTool(name, { title, description, annotations, inputSchema, outputSchema }, (args, context) =>
-      tool.call(args, context),
+      tool.call(args, askerOf(context)),
     );
   }
   return server;
+}
+
+/** Progress is sent when the client asked for it; each with a larger number, as the protocol wants. */
+function askerOf({ mcpReq }: ServerContext): Asker {
+  const { signal } = mcpReq;
+  const progressToken = mcpReq._meta?.progressToken;
+  let progress = 0;
+  return {
+    signal,
+    hasGone: () => signal.reason instanceof SdkError && signal.reason.code === SdkErrorCode.ConnectionClosed,
+    tell: (message) => {
+      if (progressToken === undefined) return;
+      progress++;
+      const params = { progressToken, progress, message };
+      mcpReq.notify({ method: "notifications/progress", params }).catch(() => {});
+    },
+  };
 }
 
 /**

@@ -19,6 +19,21 @@ export interface Told<N extends OperationName> extends t.CallOptions {
   readonly onEvent?: ((event: t.SdkEvent<N>) => void | Promise<void>) | undefined;
 }
 
+const CALLS = new WeakMap<object, Calls>();
+
+/** Says whose calls a handle makes, for faces that make others for it. `of`: a client's calls, or another handle of the client. */
+export function shareCalls(handle: object, of: Calls | object): void {
+  const calls = of instanceof Calls ? of : CALLS.get(of);
+  if (calls !== undefined) CALLS.set(handle, calls);
+}
+
+/** Errors: INVALID_INPUT for what is no client and no handle of one. */
+export function callsOf(handle: object): Calls {
+  const calls = CALLS.get(handle);
+  if (calls !== undefined) return calls;
+  throw new PyroError("INVALID_INPUT", "That is neither a Pyro nor a workspace of one.");
+}
+
 export class Calls {
   readonly where: Where;
   readonly #closing = new AbortController();
@@ -26,6 +41,11 @@ export class Calls {
 
   constructor(where: Where) {
     this.where = where;
+  }
+
+  /** Aborts when the client is closed. */
+  get closing(): AbortSignal {
+    return this.#closing.signal;
   }
 
   /** Ends what was started and is still waited for. */

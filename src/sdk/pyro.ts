@@ -2,7 +2,7 @@
 import { openStream } from "../client/stream.ts";
 import { whereFrom } from "../client/where.ts";
 import { OPERATIONS } from "../operations/table.ts";
-import { Calls } from "./calls.ts";
+import { Calls, shareCalls } from "./calls.ts";
 import { toCamel } from "./case.ts";
 import { emitted, listing } from "./listing.ts";
 import { make } from "./making.ts";
@@ -29,6 +29,7 @@ export class Pyro extends Methods implements AsyncDisposable {
     const calls = new Calls(whereFrom(process.env, options.home));
     super(calls);
     this.#calls = calls;
+    shareCalls(this, calls);
   }
 
   /**

@@ -1,4 +1,5 @@
 // A workspace as a person holds it: the same calls as Pyro's, with its id filled in, and what is deleted with it.
+import { shareCalls } from "./calls.ts";
 import { diskCalls, type WorkspaceDisk } from "./disk.ts";
 import { fileCalls, patchCalls, type WorkspaceFiles, type WorkspacePatches } from "./files.ts";
 import type { Process } from "./process.ts";
@@ -93,6 +94,7 @@ export class Workspace implements AsyncDisposable {
   /** Made by Pyro.createWorkspace and Pyro.workspace. `atDispose` deletes one that was made as ephemeral. */
   constructor(pyro: Pyro, workspaceId: string, created?: WorkspaceRecord, atDispose?: () => Promise<void>) {
     this.#pyro = pyro;
+    shareCalls(this, pyro);
     this.workspaceId = workspaceId;
     this.created = created;
     this.#atDispose = atDispose;

@@ -137,6 +137,21 @@ test("examples/secrets.ts uses a token and shows none", { timeout: 240_000 }, as
   await nothingLeft("secrets");
 });
 
+test("examples/ai-sdk.ts has a model of the AI SDK use a workspace", { timeout: 240_000 }, async () => {
+  const program = startProgram(process.execPath, [join(ROOT, "examples", "ai-sdk.ts")]);
+  const { status, stdout, stderr } = await program.finished;
+  assert.equal(status, 0, `${stdout}${stderr}`);
+  const [created, counted, missed = "", ...rest] = stdout.toString().trimEnd().split("\n");
+  assert.deepEqual([created, counted], ['workspace_create: "started"', 'workspace_exec: "3 numbers\\n"']);
+  assert.match(missed, /^workspace_file_read failed: PyroError: FILE_NOT_FOUND: /);
+  assert.deepEqual(rest, [
+    'workspace_file_read: "1\\n2\\n3\\n"',
+    "workspace_delete: true",
+    "Counted to three, and tidied up.",
+  ]);
+  await nothingLeft("ai-sdk");
+});
+
 test("examples/mcp-client.mjs does what an agent does", { timeout: 240_000 }, async () => {
   const program = startProgram(process.execPath, [join(ROOT, "examples", "mcp-client.mjs")], {
     env: { PYRO: PYRO_COMMAND },

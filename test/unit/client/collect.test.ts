@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Collector } from "../../../src/client/collect.ts";
 import { cutAfter, cutBefore } from "../../../src/client/utf8.ts";
-import { HeadTail, largest, shorten } from "../../../src/mcp/budget.ts";
+import { HeadTail, largest, shorten } from "../../../src/tools/budget.ts";
 
 function collect(limit: number, ...chunks: (string | number[])[]) {
   const collector = new Collector(limit);

@@ -84,7 +84,7 @@ test("it is as small as the README says", async () => {
   assert.ok(Math.abs(Number(said) - mb) <= 1, `README: ${said} MB, npm pack: ${mb.toFixed(1)} MB`);
 });
 
-/** What a caller writes. `header` imports Pyro, PyroError, schemas and types. */
+/** What a caller writes. `header` imports Pyro, PyroError, schemas, pyroTools and types. */
 function program(header: string): string {
   return `${header}
 const pyro = new Pyro({ home: process.argv[2] ?? "" });
@@ -113,7 +113,8 @@ const run: OperationSchemas = schemas["run"];
 // @ts-expect-error there is no such operation
 schemas["walk"] satisfies unknown;
 const name: OperationName = "workspace.exec";
-const facts = [typeof work, typeof run.input, Object.keys(schemas).includes(name), new PyroError("INVALID_INPUT", "x").code];
+const called = (tool: PyroTool): Promise<Record<string, unknown>> => tool.execute({});
+const facts = [typeof work, typeof called, typeof pyroTools, typeof run.input, Object.keys(schemas).includes(name), new PyroError("INVALID_INPUT", "x").code];
 console.log(JSON.stringify(facts));
 `;
 }
@@ -121,13 +122,17 @@ console.log(JSON.stringify(facts));
 const NAMES = "type ErrorCode, type OperationName, Pyro, PyroError, type Workspace, type WorkspaceRecord";
 const HEADERS = {
   "esm.mts": `import { ${NAMES} } from "pyro-mcp";\nimport { type OperationSchemas, schemas } from "pyro-mcp/schemas";
+import { type PyroTool, pyroTools } from "pyro-mcp/ai";
 // @ts-expect-error nothing else is exported
 import type {} from "pyro-mcp/dist/sdk.js";`,
-  "cjs.cts": `import { ${NAMES} } from "pyro-mcp";\nimport { type OperationSchemas, schemas } from "pyro-mcp/schemas";`,
+  "cjs.cts": `import { ${NAMES} } from "pyro-mcp";\nimport { type OperationSchemas, schemas } from "pyro-mcp/schemas";
+import { type PyroTool, pyroTools } from "pyro-mcp/ai";`,
   "required.cts": `import pyroMcp = require("pyro-mcp");\nimport pyroSchemas = require("pyro-mcp/schemas");
+import pyroAi = require("pyro-mcp/ai");
+import type { PyroTool } from "pyro-mcp/ai";
 import type { ErrorCode, OperationName, Workspace, WorkspaceRecord } from "pyro-mcp";
 import type { OperationSchemas } from "pyro-mcp/schemas";
-const { Pyro, PyroError } = pyroMcp;\nconst { schemas } = pyroSchemas;`,
+const { Pyro, PyroError } = pyroMcp;\nconst { schemas } = pyroSchemas;\nconst { pyroTools } = pyroAi;`,
 } as const;
 
 test("its types hold for strict programs, and what they become runs on the oldest Node and on this one", async () => {
@@ -142,7 +147,7 @@ test("its types hold for strict programs, and what they become runs on the oldes
   const older = ["--module", "commonjs", "--moduleResolution", "bundler", "--esModuleInterop"];
   assert.equal(tsc(...strict, ...types, ...older, "commonjs.ts"), "");
 
-  const expected = `${JSON.stringify(["function", "object", true, "INVALID_INPUT"])}\n`;
+  const expected = `${JSON.stringify(["function", "function", "function", "object", true, "INVALID_INPUT"])}\n`;
   const oldest = join(await nodeOf(OLDEST_NODE), "bin", "node");
   assert.equal(execFileSync(oldest, ["--version"], { encoding: "utf8" }), `v${OLDEST_NODE}\n`);
   for (const node of [oldest, process.execPath]) {

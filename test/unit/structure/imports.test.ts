@@ -21,7 +21,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   client: ["config", "engine/paths.ts", "errors", "host", "log", "operations", "wire"],
   cli: ["client", "errors", "host", "log", "mcp/server.ts", "operations", "text", "wire/ids.ts"],
   sdk: ["client", "errors", "host", "operations"],
-  mcp: ["client", "errors", "host", "operations", "text"],
+  tools: ["client", "errors", "operations", "text"],
+  mcp: ["client", "host", "operations", "tools"],
+  ai: ["errors", "operations", "sdk", "tools"],
   daemon: ["abort", "config", "engine", "errors", "host", "log", "operations", "wire"],
   engine: [
     "abort",

@@ -1,10 +1,5 @@
-// A row of the table as an MCP tool.
-import type {
-  CallToolResult,
-  ServerContext,
-  StandardSchemaWithJSON,
-  ToolAnnotations,
-} from "@modelcontextprotocol/server";
+// A row of the table as a tool for a model, in the terms of MCP; other faces take the same and say it in theirs.
+import type { CallToolResult, StandardSchemaWithJSON, ToolAnnotations } from "@modelcontextprotocol/server";
 import type * as z from "zod";
 import type { OutgoingName } from "../client/download/take-out.ts";
 import { withUserDefaults } from "../client/settings.ts";
@@ -21,7 +16,7 @@ import { exportDisk } from "./disk-export.ts";
 import { withinPolicy } from "./network.ts";
 import { bringOut } from "./outgoing.ts";
 import { type Project, toldOf, withProject } from "./project.ts";
-import { Request } from "./request.ts";
+import { type Asker, Request } from "./request.ts";
 import { errorResult } from "./result.ts";
 import { toolInput, toolOutput, unchecked } from "./schema.ts";
 import { type TransferName, type Transfers, transfer } from "./transfer.ts";
@@ -34,14 +29,14 @@ export interface Tool {
   /** Advertised as it is; any arguments pass it, so that wrong ones are answered in our own words. */
   readonly inputSchema: StandardSchemaWithJSON;
   readonly outputSchema: z.ZodObject;
-  call(args: unknown, context: ServerContext): Promise<CallToolResult>;
+  call(args: unknown, asker: Asker): Promise<CallToolResult>;
 }
 
 /** The tools of a profile. Needs no daemon until one is called. */
 export function toolsOf(where: Where, server: Server): Tool[] {
   const rows: readonly Operation[] = Object.values(OPERATIONS);
   return rows.flatMap((row) =>
-    "tool" in row.mcp && row.profiles.includes(server.profile) ? [toolFor(where, row, row.mcp, server)] : [],
+    "tool" in row.mcp && offers(server, row) ? [toolFor(where, row, row.mcp, server)] : [],
   );
 }
 
@@ -51,10 +46,22 @@ export interface Server {
   readonly transfers: Transfers;
   /** The most that a tool may ask of a network. */
   readonly networkPolicy: NetworkPolicy;
+  /** The only workspace that its tools are for. It is not a model's to end. */
+  readonly workspaceId?: string | undefined;
+}
+
+/** Of tools for one workspace, those that make or end workspaces are none. */
+const OF_ALL: ReadonlySet<string> = new Set(["workspace.clone", "workspace.delete"]);
+
+function offers({ profile, workspaceId }: Server, { name, profiles, input }: Operation): boolean {
+  if (!profiles.includes(profile)) return false;
+  return workspaceId === undefined || ("workspace_id" in input.shape && !OF_ALL.has(name));
 }
 
 function toolFor(where: Where, row: Operation, shape: McpShape, server: Server): Tool {
-  const input = toolInput(row, shape);
+  const { workspaceId } = server;
+  const bound = workspaceId === undefined ? [] : ["workspace_id", "vm_id"];
+  const input = toolInput(row, { ...shape, omit: [...(shape.omit ?? []), ...bound] });
   const asTool = { ...row, name: shape.tool, input };
   return {
     name: shape.tool,
@@ -69,18 +76,25 @@ function toolFor(where: Where, row: Operation, shape: McpShape, server: Server):
     },
     inputSchema: unchecked(input),
     outputSchema: toolOutput(row),
-    call: async (args, context) => {
+    call: async (args, asker) => {
       try {
-        const given = withUserDefaults(row.name as OperationName, args ?? {}, where.environment);
+        const given = withUserDefaults(row.name as OperationName, inOwn(args ?? {}, workspaceId), where.environment);
         const asked: Record<string, unknown> = server.transfers.secrets.with(parseInput(asTool, given));
+        if (workspaceId !== undefined) asked.workspace_id = workspaceId;
         const parsed = withinPolicy(row.name as OperationName, asked, server.networkPolicy);
-        using request = new Request(context, parsed.wait_seconds);
+        using request = new Request(asker, parsed.wait_seconds);
         return await carryOut(where, row, parsed, request, server);
       } catch (thrown) {
         return errorResult(PyroError.from(thrown));
       }
     },
   };
+}
+
+/** Results name their workspace: a model that names it in its turn means the same. */
+function inOwn(args: object, workspaceId: string | undefined): object {
+  const { workspace_id: named, ...others } = args as { workspace_id?: unknown };
+  return workspaceId !== undefined && named === workspaceId ? others : args;
 }
 
 function descriptionOf({ name }: Operation, { description }: McpShape, project: Project | undefined): string {

@@ -106,6 +106,7 @@ const LEVELS: readonly [Level, ...Level[]] = [
   { text: 200, words: 20, items: 20 },
   { text: 80, words: 8, items: 6 },
   { text: 40, words: 3, items: 2 },
+  { text: 20, words: 1, items: 1 },
 ];
 export const GENTLE: Level = LEVELS[0];
 

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { CODES, type ErrorCode } from "../../../src/errors/codes.ts";
 import { PyroError } from "../../../src/errors/error.ts";
 import { OPERATOR_HINT } from "../../../src/errors/facts.ts";
-import { hintForModel } from "../../../src/mcp/hint.ts";
+import { hintForModel } from "../../../src/tools/hint.ts";
 
 const SOURCE = join(import.meta.dirname, "..", "..", "..", "src");
 const ALL = Object.keys(CODES) as ErrorCode[];

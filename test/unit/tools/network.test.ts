@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { PyroError } from "../../../src/errors/error.ts";
-import { withinPolicy } from "../../../src/mcp/network.ts";
+import { withinPolicy } from "../../../src/tools/network.ts";
 
 const forbidden = (thrown: unknown) => thrown instanceof PyroError && thrown.code === "POLICY_FORBIDDEN";
 

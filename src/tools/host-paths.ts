@@ -16,8 +16,8 @@ export interface HostPathsOptions {
   readonly allowRead?: readonly string[];
   /** Directories that may be written to, beside the default. */
   readonly allowWrite?: readonly string[];
-  /** Directory that is the project, instead of the work tree around `cwd`. */
-  readonly projectPath?: string | undefined;
+  /** Directory that is the project, instead of the work tree around `cwd`; false for none. */
+  readonly projectPath?: string | false | undefined;
   /** The user's home; this process's unless given. */
   readonly home?: string;
   /** Whose work trees count; this process's user unless given. */
@@ -47,9 +47,7 @@ export class HostPaths {
   /** Errors: INVALID_INPUT for a directory to allow that is none, and for a project that holds the user's home. */
   static async open(options: HostPathsOptions): Promise<HostPaths> {
     const { cwd, allowRead, allowWrite, projectPath, home = homedir(), uid = process.geteuid?.() ?? 0 } = options;
-    const tree = await (projectPath === undefined
-      ? workTreeAround(cwd, home, uid)
-      : namedProject(cwd, projectPath, home));
+    const tree = await projectOf(projectPath, cwd, home, uid);
     const read = await directories(cwd, allowRead ?? [], "--allow-read");
     const write = await directories(cwd, allowWrite ?? [], "--allow-write");
     if (tree === undefined) return new HostPaths(cwd, undefined, read, write);
@@ -144,6 +142,11 @@ async function workTreeAround(cwd: string, home: string, uid: number): Promise<s
     }
     if (at === dirname(at)) return undefined;
   }
+}
+
+async function projectOf(named: string | false | undefined, cwd: string, home: string, uid: number) {
+  if (named === false) return undefined;
+  return named === undefined ? await workTreeAround(cwd, home, uid) : await namedProject(cwd, named, home);
 }
 
 /** A project by its name: any directory but one that holds the user's home, which nobody means to send. */

@@ -1,26 +1,34 @@
-// One request of a client while it is carried out: how long it may take, what it is told meanwhile, and how it ends early.
-import { SdkError, SdkErrorCode, type ServerContext } from "@modelcontextprotocol/server";
+// One request for a tool while it is carried out: how long it may take, what is told meanwhile, and how it ends early.
 import { PyroError } from "../errors/error.ts";
 import { DEFAULT_WAIT_SECONDS } from "./schema.ts";
 
 /** What the daemon may take beyond wait_seconds before a call is given up. */
 const GRACE_MS = 8000;
 
+/** Who asked, over whatever protocol. */
+export interface Asker {
+  /** Aborts when the request was cancelled, or nobody is left to answer. */
+  readonly signal: AbortSignal;
+  /** Whether an abort means that nobody is left to answer. */
+  hasGone(): boolean;
+  /** Tells of progress, if that is wanted. */
+  tell(message: string): void;
+}
+
 export class Request implements Disposable {
-  /** Aborts when the client cancelled the request, or has gone. */
+  /** The asker's own. */
   readonly signal: AbortSignal;
   /** Aborts when the answer is overdue. */
   readonly overdue: AbortSignal;
   readonly #deadline: number;
   readonly #timer: NodeJS.Timeout;
-  readonly #context: ServerContext;
-  #progress = 0;
+  readonly #asker: Asker;
 
   /** The wait begins now; Infinity is not a wait. */
-  constructor(context: ServerContext, waitSeconds: unknown) {
+  constructor(asker: Asker, waitSeconds: unknown) {
     const waitMs = (typeof waitSeconds === "number" ? waitSeconds : DEFAULT_WAIT_SECONDS) * 1000;
-    this.#context = context;
-    this.signal = context.mcpReq.signal;
+    this.#asker = asker;
+    this.signal = asker.signal;
     this.#deadline = Date.now() + waitMs;
     const controller = new AbortController();
     this.overdue = controller.signal;
@@ -38,8 +46,7 @@ export class Request implements Disposable {
 
   /** True when nobody is left to answer, as against a request that was cancelled. */
   get clientGone(): boolean {
-    const { reason } = this.signal;
-    return reason instanceof SdkError && reason.code === SdkErrorCode.ConnectionClosed;
+    return this.signal.aborted && this.#asker.hasGone();
   }
 
   /** The promise, unless it is overdue first: then that error, whatever becomes of the promise. */
@@ -56,14 +63,8 @@ export class Request implements Disposable {
     }
   }
 
-  /** Sends progress when the client asked for it; each with a larger number, as the protocol wants. */
   progress(message: string): void {
-    const { mcpReq } = this.#context;
-    const progressToken = mcpReq._meta?.progressToken;
-    if (progressToken === undefined || this.signal.aborted) return;
-    this.#progress++;
-    const params = { progressToken, progress: this.#progress, message };
-    mcpReq.notify({ method: "notifications/progress", params }).catch(() => {});
+    if (!this.signal.aborted) this.#asker.tell(message);
   }
 
   [Symbol.dispose](): void {

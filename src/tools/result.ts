@@ -1,6 +1,6 @@
 // What a tool answers: the same JSON as structured content and as text, bounded, with errors that speak to a model.
 import type { CallToolResult } from "@modelcontextprotocol/server";
-import type { PyroError } from "../errors/error.ts";
+import type { ErrorData, PyroError } from "../errors/error.ts";
 import { GENTLE, gently, RESULT_BYTES, shorten, toText } from "./budget.ts";
 import { hintForModel } from "./hint.ts";
 import { encodingKey, textFields } from "./schema.ts";
@@ -37,6 +37,12 @@ export function asText(value: unknown): unknown {
     ];
   });
   return Object.fromEntries(entries);
+}
+
+/** The error of a result that is one. */
+export function errorOf({ content }: CallToolResult): ErrorData {
+  const [told] = content;
+  return (JSON.parse(told?.type === "text" ? told.text : "{}") as { error: ErrorData }).error;
 }
 
 /** The same error as everywhere, with a hint for a model. */

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { PyroError } from "../../../src/errors/error.ts";
-import { HostPaths } from "../../../src/mcp/host-paths.ts";
+import { HostPaths } from "../../../src/tools/host-paths.ts";
 
 async function ground(): Promise<AsyncDisposable & { at: string }> {
   const at = await realpath(await mkdtemp(join(tmpdir(), "pyro-paths-")));
