@@ -15,8 +15,8 @@ import (
 
 // differ applies a patch to a copy of a tree, and has git apply it to another. Both must take it or both refuse it; taken, it must
 // make the same tree, and refused it must have changed nothing. It says whether it was taken. Of a patch that was damaged git may
-// take what it understands, even with an error on its lips; it is no fault then to refuse it as damaged.
-func differ(t testing.TB, before string, text []byte, damaged bool) (taken bool, err error) {
+// take what it understands, even with an error on its lips; it is no fault then to refuse it as one of those kinds.
+func differ(t testing.TB, before string, text []byte, damaged ...Kind) (taken bool, err error) {
 	t.Helper()
 	g := newGuest(t)
 	copyTree(t, before, g.at(""))
@@ -26,7 +26,7 @@ func differ(t testing.TB, before string, text []byte, damaged bool) (taken bool,
 	copyTree(t, before, theirs)
 	output, gitErr := gitIn(theirs, text, "apply", "--whitespace=nowarn", "-")
 	var refusal *Refusal
-	stricter := damaged && errors.As(ours, &refusal) && refusal.Kind == BadPatch
+	stricter := errors.As(ours, &refusal) && slices.Contains(damaged, refusal.Kind)
 	switch {
 	case (ours == nil) != (gitErr == nil) && !stricter:
 		return false, fmt.Errorf("we said %v, and git said %v: %s", ours, gitErr, output)

@@ -24,6 +24,8 @@ const (
 	fetchTime   = 60 * time.Second
 	// hopeless is how many pairs are tried when none can be fetched.
 	hopeless = 2
+	// noNewline is what git says below a last line without one.
+	noNewline = "No newline at end of file"
 )
 
 // Patches between released versions of npm's packages make of one tree the other, exactly as git apply does it; so they do, or do
@@ -71,9 +73,9 @@ func testPair(t *testing.T, one pair, before, after string, random *rand.Rand, c
 	options := [][]string{{}, {"-M"}, {"-M", "-C", "--find-copies-harder"}, {"-U1"}, {"-U8"}}[random.IntN(5)]
 	after = enriched(t, after, random)
 	text := gitDiff(t, before, after, options...)
-	try := func(what, tree string, text []byte, damaged bool) bool {
+	try := func(what, tree string, text []byte, damaged ...Kind) bool {
 		t.Helper()
-		taken, err := differ(t, tree, text, damaged)
+		taken, err := differ(t, tree, text, damaged...)
 		if err != nil {
 			kept := keep(t, tree, text)
 			t.Errorf("%v, %v, %s: %v\nkept in %s", one, options, what, err, kept)
@@ -85,15 +87,20 @@ func testPair(t *testing.T, one pair, before, after string, random *rand.Rand, c
 		}
 		return taken
 	}
-	if !try("as it is", before, text, false) {
+	if !try("as it is", before, text) {
 		t.Errorf("%v, %v: not taken", one, options)
 	}
 	for i := range driftsEach {
-		try(fmt.Sprint("drift ", i), drifted(t, before, random), text, false)
+		try(fmt.Sprint("drift ", i), drifted(t, before, random), text)
 	}
 	for range damagesEach {
 		damaged, how := damage(text, random)
-		try(how, before, damaged, true)
+		kinds := []Kind{BadPatch}
+		// Git joins the last line of such a hunk with the one after it, which nobody meant.
+		if strings.Contains(how, noNewline) {
+			kinds = append(kinds, Reject)
+		}
+		try(how, before, damaged, kinds...)
 	}
 }
 
@@ -182,16 +189,16 @@ func damage(text []byte, random *rand.Rand) ([]byte, string) {
 		return join(), fmt.Sprintf("without line %d", at+1)
 	case 2:
 		lines = append(lines[:at+1:at+1], lines[at:]...)
-		return join(), fmt.Sprintf("line %d twice", at+1)
+		return join(), fmt.Sprintf("line %d, %q, twice", at+1, lines[at])
 	case 3:
 		where := random.IntN(len(text))
 		return text[:where], fmt.Sprintf("cut at %d", where)
 	case 4:
 		other := min(at+1, len(lines)-1)
 		lines[at], lines[other] = lines[other], lines[at]
-		return join(), fmt.Sprintf("lines %d and %d changed places", at+1, other+1)
+		return join(), fmt.Sprintf("line %d, %q, after %q", at+1, lines[other], lines[at])
 	default:
-		new := []string{"+new\n", "-old\n", " more\n", "@@ -1 +1 @@\n", "\\ No newline at end of file\n", "\n", "garbage\n"}[random.IntN(7)]
+		new := []string{"+new\n", "-old\n", " more\n", "@@ -1 +1 @@\n", "\\ " + noNewline + "\n", "\n", "garbage\n"}[random.IntN(7)]
 		lines = append(lines[:at:at], append([][]byte{[]byte(new)}, lines[at:]...)...)
 		return join(), fmt.Sprintf("%q before line %d", new, at+1)
 	}

@@ -55,7 +55,7 @@ func TestPatchesOfGit(t *testing.T) {
 			before, after := madeTree(t, one.before), madeTree(t, one.after)
 			for _, options := range [][]string{{}, {"-M", "-C", "--find-copies-harder"}, {"-U1"}, {"-U10", "-M"}, {"-D"}} {
 				text := gitDiff(t, before, after, options...)
-				taken, err := differ(t, before, text, false)
+				taken, err := differ(t, before, text)
 				if err != nil {
 					t.Fatalf("%v: %v\n%s", options, err, text)
 				}
@@ -64,7 +64,7 @@ func TestPatchesOfGit(t *testing.T) {
 				}
 				// Backwards it is no patch of this tree, unless nothing but additions is said.
 				back := gitDiff(t, after, before, options...)
-				if _, err := differ(t, before, back, false); err != nil {
+				if _, err := differ(t, before, back); err != nil {
 					t.Fatalf("%v backwards: %v\n%s", options, err, back)
 				}
 			}
@@ -120,7 +120,7 @@ func TestMovedHunks(t *testing.T) {
 		"at an end": numbered(1, 251),
 		"none left": "",
 	} {
-		if _, err := differ(t, madeTree(t, map[string]string{"f": moved}), text, false); err != nil {
+		if _, err := differ(t, madeTree(t, map[string]string{"f": moved}), text); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
