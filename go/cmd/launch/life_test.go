@@ -346,9 +346,7 @@ func TestAStartWhoseCallerLeavesLeavesNothing(t *testing.T) {
 		})
 	}
 	// No zombies either: the sandbox's process 1 is an orphan when it ends.
-	if all := tree(t, l.command.Process.Pid); len(all) != 1 {
-		t.Errorf("processes left: %v", all)
-	}
+	eventually(t, "no process is left", func() bool { return len(tree(t, l.command.Process.Pid)) == 1 })
 }
 
 func TestWrongInputIsRefused(t *testing.T) {
