@@ -154,6 +154,10 @@ function sdkPage(): string {
     "",
     "Lists are promises of a page, and loops over all of them: `for await (const ws of pyro.listWorkspaces())`.",
     "`logsWorkspace` with `follow: true` is a loop that goes on with what ends later, until it is left.",
+    "",
+    '`import { schemas } from "pyro-mcp/schemas"` is what every operation takes and gives as JSON Schema, in the snake_case of',
+    '`--json` and MCP: `schemas["workspace.exec"].input`, `.output` and, for one event of those that stream, `.event`. Both',
+    "entries can be loaded with `require()` too.",
   ];
   return page("The TypeScript SDK", general.join("\n"), ...parts);
 }

@@ -6,6 +6,7 @@ import { copyFile, cp, mkdir, readdir, readFile, rm, stat } from "node:fs/promis
 import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
+import { pathsFor } from "../../src/engine/paths.ts";
 import { nodeOf, OLDEST_NODE, packed } from "../packed.ts";
 import { Account, AS_ROOT } from "./account.ts";
 import { type Finished, runOk, sharedHome, untilGone } from "./harness.ts";
@@ -20,12 +21,14 @@ test("installed from its tarball, used and uninstalled by an ordinary user", { t
     scratch = directory;
     await copyFile(made.tarball, join(directory, "pyro-mcp.tgz"));
     await cp(node, join(directory, "node"), { recursive: true });
+    // A newer one for the examples, which are in TypeScript.
+    await copyFile(process.execPath, join(directory, "node", "bin", "node-24"));
     await exec("chmod", ["-R", "u=rwX,go=rX", join(directory, "node"), join(directory, "pyro-mcp.tgz")]);
     const installed = join(directory, "home", "agent", "node_modules", "pyro-mcp");
     return { pyro: [join(directory, "node", "bin", "node"), join(installed, "bin", "pyro.js")] };
   });
   const project = join(user.home, "agent");
-  await shareEnvironments(user);
+  await shareBoots(user);
 
   /** Types lines into a shell of the user's; in its PATH are the system's packages and that Node, and no Go of its own. */
   const type = async (directory: string, script: string): Promise<Finished> => {
@@ -59,10 +62,7 @@ test("installed from its tarball, used and uninstalled by an ordinary user", { t
 
   await context.test("the README's first session does what it says", async () => {
     const repository = join(user.home, "some", "repository");
-    await typed(
-      user.home,
-      `mkdir -p ${repository}; cd ${repository}; git init -q; echo hello >README.md; ${WRITE_SERVER}; git add .`,
-    );
+    await typed(user.home, `mkdir -p ${repository}; cd ${repository}; git init -q; echo hello >README.md; git add .`);
     const lines = sessionOf(await readFile(join(project, "node_modules", "pyro-mcp", "README.md"), "utf8"));
     assert.ok(lines.length > 8, lines.join("\n"));
     // What a person does at a screen, done without one.
@@ -71,6 +71,12 @@ test("installed from its tarball, used and uninstalled by an ordinary user", { t
     assert.match(printed, /^42$/m);
     assert.equal(await readFile(join(repository, "a.py"), "utf8"), "print(9 * 7)\n");
     assert.equal(await typed(project, "pyro workspace list --json | grep -c workspace_id || true"), "0\n");
+  });
+
+  await context.test("an example runs when it is copied out", async () => {
+    const readme = await readFile(join(project, "node_modules", "pyro-mcp", "README.md"), "utf8");
+    const [copy = "", run = ""] = blockOf(readme, "The examples");
+    assert.match(await typed(project, `${copy}\n${run.replace(/^node /, "node-24 ")}`), /^after: exit status 0$/m);
   });
 
   await context.test("stopped and uninstalled it leaves nothing running", async () => {
@@ -87,9 +93,6 @@ test("installed from its tarball, used and uninstalled by an ordinary user", { t
   });
 });
 
-/** The session's service, of what Debian's smallest Python has. */
-const WRITE_SERVER = `printf '%s\\n' 'import socket' 's = socket.create_server(("localhost", 8000))' 'while True: s.accept()[0].close()' >server.py`;
-
 /** The lines of the README's first session, without that which needs a terminal and that which was tried above. */
 function sessionOf(readme: string): string[] {
   return blockOf(readme, "A first session").filter((line) => !/\bshell attach\b|\bdoctor\b/.test(line));
@@ -103,11 +106,15 @@ function blockOf(readme: string, heading: string): string[] {
   return lines.map((line) => line.slice(2));
 }
 
-/** The environments of the tests' home as this user's own: what building them takes is ordinary-user.test.ts's. */
-async function shareEnvironments(user: Account): Promise<void> {
+/** Environments and templates of the tests' home as this user's own: what making them takes is ordinary-user.test.ts's. */
+async function shareBoots(user: Account): Promise<void> {
   await runOk(["--", "true"]);
+  const { environments, templates } = pathsFor({ PYRO_HOME: sharedHome() }, 0);
   await mkdir(user.paths.state, { recursive: true });
-  await exec("cp", ["-r", "--reflink=auto", join(sharedHome(), "environments"), user.paths.environments]);
+  await mkdir(user.paths.cache, { recursive: true });
+  await exec("cp", ["-r", "--reflink=auto", environments, user.paths.environments]);
+  await exec("cp", ["-r", "--reflink=auto", templates, user.paths.templates]);
   await rm(join(user.paths.environments, "logs"), { recursive: true, force: true });
-  if (AS_ROOT) await exec("chown", ["-R", `${user.name}:${user.name}`, join(user.home, ".local")]);
+  const made = [join(user.home, ".local"), join(user.home, ".cache")];
+  if (AS_ROOT) await exec("chown", ["-R", `${user.name}:${user.name}`, ...made]);
 }
