@@ -32,7 +32,8 @@ for (const [title, pattern, concurrency] of groups) {
   if (files.length > 0) console.log(title);
   await runNodeTests(root, files, concurrency, tally);
 }
-const vmFiles = select("test/vm/**/*.test.ts");
+// Those below it, test/vm/long, are for `make soak`.
+const vmFiles = select("test/vm/*.test.ts");
 for (const file of vmFiles) started.add(file);
 if (vmFiles.length > 0) {
   console.log("MicroVM tests");
@@ -45,7 +46,7 @@ if (labFiles.length > 0) {
   await runLabTests(root, scratch.environments(), labFiles, tally);
 }
 for (const file of labFiles) started.add(file);
-for (const file of select("test/lab/long/**/*.test.ts")) started.add(file);
+for (const file of select("test/{lab,vm}/long/**/*.test.ts")) started.add(file);
 for (const file of select("test/**/*.test.ts")) {
   // A test that no group runs would rot unseen.
   if (started.has(file)) continue;

@@ -108,6 +108,7 @@ const PARTS: readonly Part[] = [
       );
     },
   },
+  { name: "inspector", slices: 1, slice: () => tests(["test/vm/long/inspector.test.ts"], {}) },
   { name: "patches", slices: 1, slice: () => comparePatches(root, PATCH_PAIRS, tally) },
   {
     name: "fuzz-go",

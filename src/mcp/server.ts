@@ -20,8 +20,8 @@ const INSTRUCTIONS: Readonly<Record<"run" | "workspaces", string>> = {
   workspaces:
     "pyro gives you computers of your own: microVMs in which you may run, install and change anything without touching " +
     "the host. Create a workspace for a task, seeded with the project's directory where it needs one; run commands in it " +
-    "with workspace_exec, bring in later changes of the host with workspace_sync_push, and delete it when the task is " +
-    "done. It keeps its files between calls until then. For one command that needs nothing kept, vm_run is enough. Paths " +
+    "with workspace_exec, bring in later changes of the host with workspace_sync_push, see what you did with " +
+    "workspace_summary, and delete it when the task is done. It keeps its files between calls until then. For one command that needs nothing kept, vm_run is enough. Paths " +
     "of the host can be named only where this server was allowed to read.",
 };
 

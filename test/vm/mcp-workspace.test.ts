@@ -143,16 +143,25 @@ test("a command goes on when the client goes, and its output is in the log", asy
   await using tree = await repository();
   await using first = await Session.open(tree.directory);
   const { workspace_id } = await first.call("workspace_create", {});
+  // A client that gives a call up and says nothing of it finds what it began.
+  const given = { name: "workspace_exec", arguments: { workspace_id, command: "sleep 1; echo on", wait_seconds: 0 } };
+  await first.client.transport?.send({ jsonrpc: "2.0", id: "dropped", method: "tools/call", params: given });
+  let dropped: Json = { state: "running" };
+  const process_id = "proc_1";
+  while ((await first.call("workspace_status", { workspace_id })).command_count === 0);
+  while (dropped.state === "running") dropped = await first.call("process_read", { workspace_id, process_id });
+  assert.deepEqual([dropped.exit_code, dropped.stdout], [0, "on\n"]);
+
   const command = "sleep 3; echo went on";
   const left = first.call("workspace_exec", { workspace_id, command }).catch(() => {});
-  for (let count: unknown = 0; count === 0; ) {
+  for (let count: unknown = 1; count === 1; ) {
     count = (await first.call("workspace_status", { workspace_id })).command_count;
   }
   await first.client.close();
   await left;
   await using second = await Session.open(tree.directory);
   try {
-    const ids = { workspace_id, process_id: "proc_1" };
+    const ids = { workspace_id, process_id: "proc_2" };
     const deadline = Date.now() + 30_000;
     let read = await second.call("process_read", { ...ids, wait_seconds: 10 });
     while (read.state === "running" && Date.now() < deadline) {
