@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 export PATH
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-lab soak clean
+.PHONY: help setup demo test smoke check bench bench-lab soak clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -17,6 +17,9 @@ demo: setup ## Set up, print git's version from inside a real microVM, stop the 
 
 test: setup ## Set up and run every test
 	@scripts/test
+
+smoke: setup ## Run every recipe in every form: command line, SDK, MCP
+	@scripts/smoke
 
 check: setup ## Types, lint, format, structure and stale documentation, in seconds
 	@scripts/check

@@ -15,17 +15,25 @@ export function snapshot(): Before {
   return { processes: new Set(machineProcesses().keys()), sockets: new Set(list(SOCKETS)) };
 }
 
-/** One line for each thing that is still there. `scratch` is the directory that the run was given for everything. */
-export function leftovers(before: Before, scratch: string, temporary: string): string[] {
+/**
+ * One line for each thing that is still there. `scratch` is the directory that the run was given for everything. Without
+ * `before` only what names that directory is looked for: others may use pyro meanwhile.
+ */
+export function leftovers(before: Before | undefined, scratch: string, temporary: string): string[] {
   const found: string[] = [];
   const ours = processesNaming(scratch);
-  for (const [identity, what] of machineProcesses()) if (!before.processes.has(identity)) ours.set(identity, what);
+  if (before !== undefined) {
+    for (const [identity, what] of machineProcesses()) if (!before.processes.has(identity)) ours.set(identity, what);
+  }
   for (const what of ours.values()) found.push(`process ${what}`);
   for (const line of read("/proc/self/mountinfo").split("\n")) {
     const mountPoint = line.split(" ")[4] ?? "";
-    if (mountPoint.startsWith(scratch) || mountPoint.startsWith(`${SOCKETS}/`)) found.push(`mount ${mountPoint}`);
+    const ofSockets = before !== undefined && mountPoint.startsWith(`${SOCKETS}/`);
+    if (mountPoint.startsWith(scratch) || ofSockets) found.push(`mount ${mountPoint}`);
   }
-  for (const name of list(SOCKETS)) if (!before.sockets.has(name)) found.push(`directory ${join(SOCKETS, name)}`);
+  if (before !== undefined) {
+    for (const name of list(SOCKETS)) if (!before.sockets.has(name)) found.push(`directory ${join(SOCKETS, name)}`);
+  }
   for (const name of list(temporary)) found.push(`temporary file ${name}`);
   return found;
 }

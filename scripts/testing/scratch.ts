@@ -7,15 +7,18 @@ import type { Tally } from "./tally.ts";
 
 export class Scratch {
   readonly #root: string;
-  readonly #before: Before;
+  readonly #before: Before | undefined;
   readonly #directory: string;
   readonly #temporary: string;
   #homes: readonly string[];
 
-  /** Makes it and points the environment of every test there. `root` is the checkout. */
-  constructor(root: string) {
+  /**
+   * Makes it and points the environment of every test there. `root` is the checkout. `alone` says that nobody else uses
+   * pyro on this machine meanwhile, so that whatever is left of one is the run's.
+   */
+  constructor(root: string, { alone = true } = {}) {
     this.#root = root;
-    this.#before = snapshot();
+    this.#before = alone ? snapshot() : undefined;
     // Everything of the run below one short directory: sockets in it must fit into 107 bytes. Users of microVMs and
     // apt's own user pass through it.
     this.#directory = mkdtempSync("/tmp/pt-");

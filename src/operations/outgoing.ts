@@ -106,7 +106,7 @@ export const workspaceDiff = defineOperation({
     description:
       "Use this to see what was changed in a workspace since it was created, its seed being the beginning: files that were " +
       "pushed since count as changed, and .git is left out. The result has a summary and the changed files; the patch is in " +
-      "it only when paths name files or directories to see it of, and cut where it is too long. output_path writes the whole " +
+      "it only when paths name files or directories to see it of (. is all), and cut where it is too long. output_path writes the whole " +
       "patch to a new file of the host, below a directory this server was allowed to write to; `git apply` takes it.",
   },
   sdk: { method: "diffWorkspace", omit: ["wait_seconds"] },
