@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { CODES } from "../../../src/errors/codes.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..", "..");
-const PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", ...globSync("docs/*.md", { cwd: ROOT })];
+const PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", ...globSync("docs/**/*.md", { cwd: ROOT })];
 
 test("docs/troubleshooting.md has an entry for every error code, with words in it", () => {
   const page = read("docs/troubleshooting.md");
@@ -26,6 +26,13 @@ test("links between pages lead to pages and headings that are there", () => {
       assert.ok(existsSync(join(ROOT, path)), `${page} links to ${target}`);
       if (heading !== undefined) assert.ok(headingsOf(path).includes(heading), `${page} links to ${target}`);
     }
+  }
+});
+
+test("the index has every page", () => {
+  const index = read("docs/README.md");
+  for (const page of globSync("docs/**/*.md", { cwd: ROOT, exclude: ["docs/README.md"] })) {
+    assert.ok(index.includes(`](${page.replace(/^docs\//, "")})`), `docs/README.md does not link to ${page}`);
   }
 });
 
