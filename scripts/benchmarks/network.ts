@@ -1,59 +1,74 @@
-// What a network costs a guest: a connection made and answered, and bytes in one direction. The other end is a host in a
-// network namespace of this machine (test/network), so where that cannot be made, as an ordinary user, there are no rows.
+// What a network costs a guest: a connection made and answered, and bytes in one direction, beside passt. The other end is
+// a host in a network namespace of this machine (test/network), so where that cannot be made, as an ordinary user, there are
+// no rows.
 import { Pyro } from "pyro-mcp";
 import { HOST, NO_INTERNET, openInternet } from "../../test/network/internet.ts";
 import { stop } from "./commands.ts";
-import type { Row } from "./samples.ts";
+import { type InGuest, withPasst } from "./passt.ts";
+import { median, type Row } from "./samples.ts";
 
 const DOWNLOAD_BYTES = 64 << 20;
+/** How many times slower than passt it may be. */
+const SLOWER = 2;
+/** As many as the guest has that passt is measured in. */
+const VCPUS = 2;
 
-/** Says how long each of so many connections took that was answered with one byte, ms. */
-const CONNECT = (count: number) =>
-  [
-    "import socket, time",
-    `for i in range(${count}):`,
-    "  t = time.monotonic()",
-    `  s = socket.create_connection(('${HOST}', 7))`,
-    "  s.sendall(b'x')",
-    "  s.recv(1)",
-    "  print((time.monotonic() - t) * 1000)",
-    "  s.close()",
-  ].join("\n");
+interface Figures {
+  readonly connections: readonly number[];
+  readonly downloads: readonly number[];
+}
 
 export async function networks(count: number): Promise<Row[]> {
   if (NO_INTERNET !== false) return [];
   await stop();
-  await using internet = await openInternet({ "ok.example": [[HOST]] });
+  await using internet = await openInternet({});
   Object.assign(process.env, internet.env);
   try {
-    await using pyro = new Pyro();
-    await using workspace = await pyro.createWorkspace({ ephemeral: true, networkPolicy: "egress" });
-    const numbers = async (command: readonly string[]): Promise<number[]> => {
-      const { stdout } = await workspace.exec({ command: [...command] }, { check: true });
-      return stdout.trim().split("\n").map(Number);
-    };
-    const url = `http://ok.example/bytes/${DOWNLOAD_BYTES}`;
-    const download = ["curl", "-sS", "-o", "/dev/null", "-w", "%{time_total}", url];
-    const times: number[] = [];
-    for (let round = 0; round < Math.min(count, 5); round++) {
-      times.push(...(await numbers(download)).map((seconds) => seconds * 1000));
-    }
+    const own = await throughNetd(count);
+    const other = await withPasst(internet.env.PYRO_NETWORK_NAMESPACE ?? "", (run) => measure(run, count));
     return [
-      {
-        name: "a connection from the guest, made and answered",
-        command: "connect, send, receive in Python",
-        unit: "ms",
-        samples: await numbers(["python3", "-c", CONNECT(4 * count)]),
-      },
-      {
-        name: "a download of 64 MiB in the guest",
-        command: download.slice(0, 4).join(" "),
-        unit: "ms",
-        samples: times,
-      },
+      ...rows(
+        "a connection from the guest, made and answered",
+        "curl, per connection",
+        own.connections,
+        other?.connections,
+      ),
+      ...rows("a download of 64 MiB in the guest", "curl -sS -o /dev/null", own.downloads, other?.downloads),
     ];
   } finally {
     for (const name of Object.keys(internet.env)) delete process.env[name];
     await stop();
   }
+}
+
+function rows(name: string, command: string, own: readonly number[], other: readonly number[] | undefined): Row[] {
+  const row = { name, command, unit: "ms", samples: own } as const;
+  if (other === undefined) return [row];
+  return [
+    { ...row, target: SLOWER * median(other) },
+    { ...row, name: `${name}, through passt`, samples: other },
+  ];
+}
+
+async function throughNetd(count: number): Promise<Figures> {
+  await using pyro = new Pyro();
+  await using workspace = await pyro.createWorkspace({ ephemeral: true, networkPolicy: "egress", vcpuCount: VCPUS });
+  const run: InGuest = async (line) => (await workspace.exec(["sh", "-c", line], { check: true })).stdout;
+  return await measure(run, count);
+}
+
+async function measure(run: InGuest, count: number): Promise<Figures> {
+  const times = async (line: string): Promise<number[]> =>
+    (await run(line))
+      .trim()
+      .split("\n")
+      .map((seconds) => 1000 * Number(seconds));
+  const curl = "curl -sS -o /dev/null -w '%{time_total}\\n' -H 'Connection: close'";
+  const downloads: number[] = [];
+  for (let round = 0; round < Math.min(count, 5); round++) {
+    downloads.push(...(await times(`${curl} http://${HOST}/bytes/${DOWNLOAD_BYTES}`)));
+  }
+  // The first has what is done once.
+  const connections = (await times(`${curl} 'http://${HOST}/[0-${4 * count}]'`)).slice(1);
+  return { connections, downloads };
 }

@@ -29,6 +29,8 @@ export interface Shape {
   /** Open files; a drive without one is empty. */
   readonly images: readonly number[];
   readonly more: readonly string[];
+  /** What its network device is connected to, as QEMU's -netdev has it; by default QEMU's own network. */
+  readonly netdev?: string;
 }
 
 /**
@@ -37,8 +39,8 @@ export interface Shape {
  */
 const CPU = "max,+svm,-la57,-avx2,-avx,-fma,-f16c";
 
-/** Everything that has to be the same at freeze and thaw; part of the frozen guest's key. */
-export function machineArguments(): string[] {
+/** Everything that has to be the same at freeze and thaw; with its own network, part of the frozen guest's key. */
+export function machineArguments(netdev = "user"): string[] {
   return [
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
     ...["-M", "q35,memory-backend=ram,smm=off,sata=off,smbus=off,usb=off"],
@@ -49,7 +51,7 @@ export function machineArguments(): string[] {
     ...["-device", "virtserialport,bus=vs.0,nr=1,chardev=lab,name=lab"],
     ...["-chardev", `socket,id=qmp,fd=${QMP_FD}`, "-mon", "chardev=qmp,mode=control"],
     ...["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"],
-    ...["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"],
+    ...["-netdev", `${netdev},id=net`, "-device", "virtio-net-pci,netdev=net"],
   ];
 }
 
@@ -102,7 +104,7 @@ export class Machine {
   static start(shape: Shape, directory: string, files: readonly number[] = []): Machine {
     const sharing = `share=${shape.thawed ? "off" : "on"}`;
     const memory = `memory-backend-file,id=ram,size=${MEMORY_MIB}M,mem-path=${path(shape.memory)},${sharing}`;
-    const args = [...machineArguments(), "-object", memory, ...driveArguments(shape), ...shape.more];
+    const args = [...machineArguments(shape.netdev), "-object", memory, ...driveArguments(shape), ...shape.more];
     const child = spawn("setpriv", ["--pdeathsig=KILL", "--", QEMU, ...args], {
       stdio: ["ignore", "pipe", "pipe", "pipe", "pipe", ...shape.images, ...files],
       // A signal from the keyboard is for the lab, which ends it.

@@ -86,13 +86,7 @@ async function qemuVersion(signal: AbortSignal): Promise<string> {
 async function freeze(files: Outer, directory: string, signal: AbortSignal): Promise<void> {
   for (const file of [files.disk, files.memory, files.state]) await rm(file, { force: true });
   await formatDisk(files.disk, DISK_MIB, signal);
-  const shape: Shape = {
-    ...files,
-    thawed: false,
-    images: [],
-    more: ["-kernel", files.vmlinuz, "-initrd", files.initramfs, "-append", PARAMETERS],
-  };
-  const machine = Machine.start(shape, directory);
+  const machine = Machine.start(bootShape(files), directory);
   const abort = (): void => void machine.kill();
   signal.addEventListener("abort", abort, { once: true });
   try {
@@ -111,6 +105,28 @@ async function freeze(files: Outer, directory: string, signal: AbortSignal): Pro
     signal.removeEventListener("abort", abort);
     await machine.kill();
   }
+}
+
+/**
+ * Boots it anew, with a memory and a disk in the directory and on a network other than its own, whose state a frozen guest
+ * has in it. Errors: GuestLost.
+ */
+export async function bootOn(netdev: string, outer: Outer, directory: string, signal: AbortSignal): Promise<Machine> {
+  const files = { ...outer, disk: join(directory, "disk"), memory: join(directory, "memory") };
+  await formatDisk(files.disk, DISK_MIB, signal);
+  const machine = Machine.start({ ...bootShape(files), netdev }, directory);
+  try {
+    await machine.channel.ready(BOOT_MS);
+    return machine;
+  } catch (error) {
+    await machine.kill();
+    throw error;
+  }
+}
+
+function bootShape(files: Outer): Shape {
+  const more = ["-kernel", files.vmlinuz, "-initrd", files.initramfs, "-append", PARAMETERS];
+  return { ...files, thawed: false, images: [], more };
 }
 
 /** Memory stays in its file, and is not part of the device state. */
