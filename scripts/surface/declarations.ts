@@ -13,12 +13,19 @@ interface Declaration {
   readonly file: string;
 }
 
-/** `types`: the directory that holds sdk/index.d.ts. What rows take and give is not repeated: the table's lines have it. */
-export function sdkLines(types: string): string[] {
-  const entries = { sdk: "sdk/index.d.ts", "sdk schemas": "sdk/schemas.d.ts", "sdk ai": "ai/index.d.ts" };
-  return Object.entries(entries).flatMap(([name, entry]) =>
-    exportsOf(join(types, entry)).flatMap((declaration) => linesOf(name, declaration)),
-  );
+/**
+ * Every entry of the package, with the declarations that were built below `root`. What rows take and give is not repeated: the
+ * table's lines have it.
+ */
+export function sdkLines(root: string): string[] {
+  const { exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+    exports: Record<string, string | { types: string }>;
+  };
+  return Object.entries(exports).flatMap(([entry, target]) => {
+    if (typeof target === "string") return [];
+    const subject = ["sdk", ...entry.split("/").slice(1)].join(" ");
+    return exportsOf(join(root, target.types)).flatMap((declaration) => linesOf(subject, declaration));
+  });
 }
 
 function linesOf(subject: string, declaration: Declaration): string[] {

@@ -40,6 +40,7 @@ test("the surface has every face in it", () => {
     'sdk type RunInput: SdkInput<"run">',
     "sdk class PyroError",
     "sdk Workspace.process: readonly WorkspaceProcesses",
+    "sdk ai function pyroTools: (of: Pyro | Workspace, options?: PyroToolsOptions): Promise<Record<string, PyroTool>>",
     "sdk schemas const schemas: Readonly<Record<OperationName, OperationSchemas>>",
   ]) {
     assert.ok(present.lines.includes(line), line);
