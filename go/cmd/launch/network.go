@@ -13,8 +13,8 @@ import (
 	"pyro.dev/pyro/go/internal/vmm"
 )
 
-// maxConfig bounds what netd is told, bytes.
-const maxConfig = 256 << 10
+// maxConfig bounds what netd is told, bytes: the values of secrets that it puts into requests are among it.
+const maxConfig = 768 << 10
 
 func (s *service) ConnectNet(
 	ctx context.Context, request *connect.Request[launchv1.ConnectNetRequest],

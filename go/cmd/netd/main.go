@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 	gvisor "gvisor.dev/gvisor/pkg/log"
 
+	"pyro.dev/pyro/go/internal/broker"
 	"pyro.dev/pyro/go/internal/link"
 	"pyro.dev/pyro/go/internal/netd"
 )
@@ -46,10 +47,17 @@ func main() {
 	log.SetFlags(0)
 	log.SetPrefix("pyro-netd: ")
 	showVersion := flag.Bool("version", false, "print the version")
+	authority := flag.String("authority", "", "print a new authority for these hosts (a comma between two) and end")
 	port := flag.String("port", "serial", "how the guest's port is reached: serial (the frame layer) or vsock")
 	flag.Parse()
 	if *showVersion {
 		fmt.Println(version)
+		return
+	}
+	if *authority != "" {
+		if err := printAuthority(os.Stdout, strings.Split(*authority, ",")); err != nil {
+			log.Fatal(err)
+		}
 		return
 	}
 	// What the stack has to say is about a guest's packets, and as much as the guest likes.
@@ -92,6 +100,15 @@ func run(kind string) error {
 		err = cause
 	}
 	return fmt.Errorf("ended: %w", err)
+}
+
+// printAuthority makes the authority of a workspace, whose key nobody has yet but who asked for it.
+func printAuthority(out io.Writer, hosts []string) error {
+	made, err := broker.NewAuthority(hosts)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(out).Encode(made)
 }
 
 func connection(fd uintptr) (net.Conn, error) {

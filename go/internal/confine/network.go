@@ -1,4 +1,4 @@
-// This file owns how netd is shut in: it makes connections of the host's, and has nothing else of the host.
+// This file owns how netd is shut in: it makes connections of the host's, and has nothing else of the host but its list of authorities.
 
 package confine
 
@@ -6,6 +6,12 @@ import "strconv"
 
 // netdInside is where netd sees its own program.
 const netdInside = "/netd"
+
+// authorities are where systems keep the list of those that sign for hosts, as Go's library looks for it.
+var authorities = []string{
+	"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/pki/tls/cacert.pem",
+	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/cert.pem",
+}
 
 // Netd is one confined netd.
 type Netd struct {
@@ -30,7 +36,11 @@ func (n Netd) Command() []string {
 		"--unshare-user", "--disable-userns", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
 		"--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL",
 		"--json-status-fd", strconv.Itoa(n.StatusFD),
-		"--perms", "0555", "--file", strconv.Itoa(n.ProgramFD), netdInside,
+		"--perms", "0555", "--file", strconv.Itoa(n.ProgramFD), netdInside)
+	for _, path := range authorities {
+		line = append(line, "--ro-bind-try", path, path)
+	}
+	line = append(line,
 		"--proc", "/proc", "--dev", "/dev", "--chdir", "/", "--remount-ro", "/", "--", netdInside)
 	return append(line, n.Args...)
 }

@@ -26,6 +26,9 @@ type Decision struct {
 	Port     uint16 `json:"port,omitempty"`
 	Verdict  string `json:"verdict"`
 	Reason   string `json:"reason"`
+	// Code and Secret are the broker's: what happened in a word, and the name of the secret it is about.
+	Code   string `json:"code,omitempty"`
+	Secret string `json:"secret,omitempty"`
 	// Count is how often it was made, 1 where it is not there.
 	Count int `json:"count,omitempty"`
 }

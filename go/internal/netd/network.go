@@ -19,6 +19,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 
+	"pyro.dev/pyro/go/internal/broker"
 	"pyro.dev/pyro/go/internal/netpolicy"
 )
 
@@ -50,6 +51,8 @@ type Config struct {
 	Publish []Port `json:"publish,omitempty"`
 	// BytesPerSecond is what may pass each way; 0 for as much as can.
 	BytesPerSecond int64 `json:"bytes_per_second,omitempty"`
+	// Broker are the secrets that the guest uses and never sees.
+	Broker broker.Config `json:"broker"`
 }
 
 // Report is what there is after a Config was taken, or when it is asked for.
@@ -76,6 +79,7 @@ type Network struct {
 	dns     *resolver
 	rules   atomic.Pointer[netpolicy.Rules]
 	ports   ports
+	broker  *broker.Broker
 	// dial makes the host's connections.
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -95,6 +99,7 @@ func New(stream io.ReadWriter, journal *Journal) (*Network, error) {
 		}),
 	}
 	n.dns = newResolver(n)
+	n.broker = broker.New(n.noteBroker)
 	if err := n.setUp(); err != nil {
 		return nil, fmt.Errorf("network stack: %w", err)
 	}
@@ -147,6 +152,9 @@ func (n *Network) Configure(config Config) Report {
 	if err == nil {
 		err = n.dns.use(config.Resolvers)
 	}
+	if err == nil {
+		err = n.broker.Configure(config.Broker)
+	}
 	if err != nil {
 		return Report{Error: err.Error(), Published: n.ports.list()}
 	}
@@ -192,6 +200,7 @@ func (n *Network) Run(ctx context.Context) error {
 	defer func() {
 		n.link.Close()
 		n.ports.close()
+		n.broker.Close()
 		n.journal.Flush()
 	}()
 	for {

@@ -186,7 +186,7 @@ func (n *Network) reach(parent context.Context, host *net.TCPConn, guestPort uin
 		return
 	}
 	tune(endpoint, crowded)
-	p := n.pair(ctx, one, guest, endpoint, host)
+	p := n.pair(ctx, one, guest, guest, endpoint, host)
 	defer context.AfterFunc(ctx, p.abort)()
 	p.carry(false)
 }

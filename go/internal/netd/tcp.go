@@ -62,10 +62,23 @@ func (n *Network) acceptTCP(request *tcp.ForwarderRequest) {
 		return
 	}
 	checked := rules.Narrowed && !rules.ByAddress(to.Addr())
+	var guest *gonet.TCPConn
+	var endpoint tcpip.Endpoint
+	var said io.Reader
+	if n.broker.Watches(to.Port(), one.names) {
+		if guest, endpoint, said, ok = n.acceptWatched(ctx, request, one, crowded); !ok {
+			return
+		}
+		defer guest.Close()
+	}
 	dialed, err := n.dial(ctx, "tcp", to.String())
 	if err != nil {
 		verdict.Reason += "; no connection: " + shortly(err)
 		n.note(protocolTCP, to, verdict)
+		if guest != nil {
+			endpoint.Abort()
+			return
+		}
 		request.Complete(true)
 		return
 	}
@@ -74,11 +87,13 @@ func (n *Network) acceptTCP(request *tcp.ForwarderRequest) {
 	if !checked {
 		n.note(protocolTCP, to, verdict)
 	}
-	guest, endpoint, err := open(request, crowded)
-	if err != nil {
-		return
+	if guest == nil {
+		if guest, endpoint, err = open(request, crowded); err != nil {
+			return
+		}
+		said = guest
 	}
-	p := n.pair(ctx, one, guest, endpoint, host)
+	p := n.pair(ctx, one, guest, said, endpoint, host)
 	defer context.AfterFunc(ctx, p.abort)()
 	p.carry(checked)
 }
@@ -154,11 +169,13 @@ type pair struct {
 	answered chan []byte
 }
 
-// pair joins them, at the pace of the network; ctx ends whoever waits for it.
-func (n *Network) pair(ctx context.Context, one *flow, guest *gonet.TCPConn, endpoint tcpip.Endpoint, host *net.TCPConn) *pair {
+// pair joins them, at the pace of the network; ctx ends whoever waits for it. said is what the guest says, from its first byte on.
+func (n *Network) pair(
+	ctx context.Context, one *flow, guest *gonet.TCPConn, said io.Reader, endpoint tcpip.Endpoint, host *net.TCPConn,
+) *pair {
 	return &pair{
 		network: n, flow: one, endpoint: endpoint,
-		guest: &guestConn{guest, paced{guest, ctx, n.pace.up}},
+		guest: &guestConn{guest, paced{said, ctx, n.pace.up}},
 		host:  &hostConn{host, paced{host, ctx, n.pace.down}},
 	}
 }
