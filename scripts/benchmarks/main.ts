@@ -2,6 +2,7 @@
 // (or, with --json, one document) on stdout and what it is doing on stderr. --quick takes few samples.
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { cpus, loadavg, totalmem } from "node:os";
+import { brokered } from "./broker.ts";
 import { others, runs, startUp } from "./commands.ts";
 import { diffs } from "./diff.ts";
 import { disks } from "./disk.ts";
@@ -74,7 +75,7 @@ try {
   say("what was changed in a workspace");
   rows.push(...(await diffs(count)));
   say("the network");
-  rows.push(...(await networks(count)));
+  rows.push(...(await networks(count)), ...(await brokered(count)));
   say("the disk of a stopped workspace");
   rows.push(...(await disks(count)));
   say(`${many} microVMs side by side, then ${many} workspaces`);

@@ -25,6 +25,8 @@ export interface PyroToolsOptions {
   readonly networkPolicy?: "off" | "egress" | "egress+published-ports" | undefined;
   /** Secrets that a model may name: NAME or NAME=env:VAR for a variable, NAME=file:PATH. It never has their values. */
   readonly secrets?: readonly string[] | undefined;
+  /** Which hosts some of those are for, `NAME=HOST[,HOST]`: tools use them there and nowhere else. */
+  readonly secretFor?: readonly string[] | undefined;
 }
 
 /** A JSON Schema as the AI SDK takes it. Any input passes: wrong ones are answered by the tool. */
@@ -64,7 +66,7 @@ export async function pyroTools(
   of: Pyro | Workspace,
   options: PyroToolsOptions = {},
 ): Promise<Record<string, PyroTool>> {
-  const { profile = "workspace-core", networkPolicy = "off", secrets = [] } = options;
+  const { profile = "workspace-core", networkPolicy = "off", secrets = [], secretFor = [] } = options;
   const { allowRead = [], allowWrite = [], projectPath } = options;
   const calls = callsOf(of);
   const cwd = process.cwd();
@@ -78,7 +80,7 @@ export async function pyroTools(
     project: rule.project === undefined ? undefined : { path: rule.project, isDefault: true },
     creations,
     exports: new Exports(),
-    secrets: await ServedSecrets.read(secrets, calls.where.environment, cwd),
+    secrets: await ServedSecrets.read({ secrets, secretFor }, calls.where.environment, cwd),
   };
   const workspaceId = of instanceof Workspace ? of.workspaceId : undefined;
   const tools = toolsOf(calls.where, { profile, transfers, networkPolicy, workspaceId });

@@ -123,7 +123,7 @@ function holdsPassword(value: string): boolean {
 
 /** Errors: SECRET_LITERAL, SECRET_INVALID: what is printed here ends up in files. */
 function serveArguments(profile: Profile, access: HostAccess): string[] {
-  const { allowRead, allowWrite, projectPath, projectSource, networkPolicy, secrets } = access;
+  const { allowRead, allowWrite, projectPath, projectSource, networkPolicy, secrets, secretFor } = access;
   parseReferences(secrets);
   return [
     "mcp",
@@ -135,6 +135,7 @@ function serveArguments(profile: Profile, access: HostAccess): string[] {
     ...allowWrite.flatMap((directory) => ["--allow-write", directory]),
     ...(networkPolicy === undefined ? [] : ["--network-policy", networkPolicy]),
     ...secrets.flatMap((word) => ["--secret", word]),
+    ...secretFor.flatMap((word) => ["--secret-for", word]),
   ];
 }
 

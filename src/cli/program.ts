@@ -26,6 +26,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   "workspace snapshot": "Snapshots: the disk of a workspace at a moment, to go back to",
   "workspace disk": "The disk of a stopped workspace",
   "workspace network": "What a workspace may reach, and what it tried to",
+  "workspace secret": "Secrets that a workspace uses and does not hold",
   "workspace shell": "Shells: terminals that stay open in a workspace",
   "workspace sync": "Files of this host in a workspace",
 };
@@ -116,6 +117,8 @@ export interface HostAccess {
   readonly projectPath?: string | undefined;
   /** False: it does so only when that is asked for. */
   readonly projectSource: boolean;
+  /** Which hosts some of them are for, and nobody else. */
+  readonly secretFor: readonly string[];
   /** The most that tools may ask of a network; nothing where it is not said. */
   readonly networkPolicy?: NetworkPolicy | undefined;
 }
@@ -209,6 +212,10 @@ const SERVE_OPTIONS = [
     "--secret <NAME[=SOURCE]>",
     "Secret that tools may name: NAME or NAME=env:VAR, a variable of the server's, or NAME=file:PATH (may be repeated)",
   ),
+  repeatedOption(
+    "--secret-for <NAME=HOST[,HOST]>",
+    "Secret that tools may use at these hosts alone, and that no workspace holds (may be repeated)",
+  ),
 ];
 
 const SERVE_NOTE = `
@@ -226,15 +233,14 @@ function repeatedOption(flags: string, meaning: string): Option {
 /** Absolute: an agent starts the server in a directory of its own. */
 function servedWith(command: Command): [Profile, HostAccess] {
   type Given = { profile: Profile; secret?: readonly string[] } & Partial<HostAccess>;
-  const { profile, allowRead = [], allowWrite = [], networkPolicy, secret = [], ...project } = command.opts<Given>();
+  const options = command.opts<Given>();
+  const { profile, allowRead = [], allowWrite = [], networkPolicy, secret = [], secretFor = [], ...project } = options;
   const absolute = (path: string) => resolve(path);
   const secrets = secret.map((word) => word.replace(/=file:(.*)$/s, (_, path: string) => `=file:${resolve(path)}`));
   const directories = { allowRead: allowRead.map(absolute), allowWrite: allowWrite.map(absolute) };
   const projectPath = project.projectPath === undefined ? undefined : absolute(project.projectPath);
-  return [
-    profile,
-    { ...directories, projectPath, projectSource: project.projectSource !== false, networkPolicy, secrets },
-  ];
+  const projectSource = project.projectSource !== false;
+  return [profile, { ...directories, projectPath, projectSource, networkPolicy, secrets, secretFor }];
 }
 
 function serveCommand(actions: Actions): Command {

@@ -87,6 +87,14 @@ export const SETTINGS = {
     meaning:
       "MiB a second that each microVM's network carries each way at most, 0 for no limit; the daemon reads it when it starts",
   },
+  brokerAuthorities: {
+    key: "broker_authorities",
+    variable: "PYRO_BROKER_AUTHORITIES",
+    kind: absolutePath(),
+    fallback: undefined,
+    meaning:
+      "File of certificates, PEM, of authorities that hosts of brokered secrets may have beside this system's; the daemon reads it whenever a network is set up",
+  },
   templateLimit: {
     key: "template_limit",
     variable: null,

@@ -90,6 +90,7 @@ export const UNARY: { readonly [N in Unary]: UnaryHandler<N> } = {
   "service.list": listServices,
   "service.status": serviceStatus,
   "network.set": (engine, input) => engine.workspaces.get(input.workspace_id).network.set(input),
+  "secret.set": (engine, input) => engine.workspaces.get(input.workspace_id).network.setSecrets(input),
   "shell.list": listShells,
   "shell.read": readShell,
   "shell.write": writeShell,

@@ -6,6 +6,8 @@ import { PyroError } from "../errors/error.ts";
 import type { Launcher } from "../launcher/launcher.ts";
 import type { NetworkPolicy } from "../operations/fields.ts";
 import type { MicroVm } from "./microvm.ts";
+import { type Authority, makeAuthority } from "./secrets/authority.ts";
+import type { Secrets } from "./secrets/secrets.ts";
 import type { Settings } from "./settings.ts";
 
 const RESOLVER_FILE = "/etc/resolv.conf";
@@ -47,7 +49,7 @@ const report = z.object({
 /** What of the user's settings the networks go by. */
 export type NetworkSettings = Pick<
   Settings,
-  "networkNamespace" | "nameServers" | "publicRanges" | "networkMibPerSecond"
+  "networkNamespace" | "nameServers" | "publicRanges" | "networkMibPerSecond" | "brokerAuthorities"
 >;
 
 export class Networks {
@@ -67,20 +69,21 @@ export class Networks {
    * Gives a microVM its network, if it is to have one, before anything of its own runs in it. `logDirectory` gets the
    * decisions. Errors: NETWORK_FAILED, those of the guest client and the launcher.
    */
-  async connect(vm: MicroVm, wish: NetworkWish, logDirectory: string | undefined): Promise<void> {
+  async connect(vm: MicroVm, wish: NetworkWish, secrets: Secrets, logDirectory: string | undefined): Promise<void> {
     if (wish.network_policy === "off") return;
     // The guest first: until it has a device its net port carries no packets.
     await vm.guest.call((calls, call) => calls.setNetwork(GUEST, call), { timeoutMs: GUEST_MS });
-    await this.configure(vm, wish, logDirectory, []);
+    await this.configure(vm, wish, secrets, logDirectory, []);
   }
 
   /**
-   * Tells the network of a microVM what it lets through from now on, and which ports the host is to have; resolves with
-   * those that it has. Errors: NETWORK_FAILED, PORT_TAKEN, those of the launcher.
+   * Tells the network of a microVM what it lets through from now on, which secrets it brokers, and which ports the host is to
+   * have; resolves with those that it has. Errors: NETWORK_FAILED, PORT_TAKEN, those of the launcher.
    */
   async configure(
     vm: MicroVm,
     wish: NetworkWish,
+    { broker }: Secrets,
     logDirectory: string | undefined,
     publish: readonly PublishedPort[],
   ): Promise<readonly PublishedPort[]> {
@@ -91,11 +94,29 @@ export class Networks {
       resolvers: nameServers ?? (await hostsServers()),
       publish,
       bytes_per_second: networkMibPerSecond * MIB,
+      ...(broker === undefined ? {} : { broker: { ...broker, roots: await this.#moreAuthorities() } }),
     };
     const { error, port_taken, published } = await this.#tell(vm, logDirectory, JSON.stringify(config));
     if (port_taken !== undefined) throw new PyroError("PORT_TAKEN", `The port ${port_taken} of the host is taken.`);
     if (error !== undefined) throw new PyroError("NETWORK_FAILED", `The network refuses its policy: ${error}`);
     return published;
+  }
+
+  /** What a guest is to trust of netd, which ends its TLS to these hosts. Errors: NETWORK_FAILED. */
+  async makeAuthority(hosts: readonly string[]): Promise<Authority> {
+    return await makeAuthority(this.#program, hosts);
+  }
+
+  /** PEM; empty for none. Errors: NETWORK_FAILED. */
+  async #moreAuthorities(): Promise<string> {
+    const { brokerAuthorities: path } = this.#settings;
+    if (path === undefined) return "";
+    return await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
+      const message = `The authorities in ${path} cannot be read: ${error.code ?? error.message}.`;
+      throw new PyroError("NETWORK_FAILED", message, {
+        hint: "PYRO_BROKER_AUTHORITIES names a file of certificates, PEM; mend it, or unset it and restart the daemon.",
+      });
+    });
   }
 
   /** Whether a published port is connected to, or was since this was last asked. False where nobody can tell. */

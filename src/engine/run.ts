@@ -15,6 +15,7 @@ import type { Preparation, Prepared } from "./preparation.ts";
 import { HostProcess, type ProcessEnd } from "./process.ts";
 import { type ProcessSpec, specOf, within } from "./process-spec.ts";
 import type { ProcessFacts } from "./result.ts";
+import { givenSecrets } from "./secrets/given.ts";
 import { type SecretFacts, Secrets } from "./secrets/secrets.ts";
 import { Spool } from "./spool.ts";
 import type { Progress } from "./templates.ts";
@@ -102,7 +103,7 @@ export class Run implements DiskUser {
 
   /** Begins a run; what else may fail does so in `started` and `ended`. Errors: INVALID_INPUT, those of secrets. */
   static begin(context: RunContext, request: RunRequest): Run {
-    const secrets = Secrets.given(request.input.secrets);
+    const secrets = givenSecrets(request.input, wishOf(request.input));
     const process = specOf(PROCESS_ID, request.input, request);
     secrets.check(process.secretEnv);
     const record: RunRecord = {
@@ -253,10 +254,10 @@ export class Run implements DiskUser {
       const options = { machineId: this.vmId, diskPath: this.#diskPath, signal };
       this.#vm = await machines.obtain(prepared, options, progress);
       signal.throwIfAborted();
-      await this.#context.networks.connect(this.#vm, wish, undefined);
+      await this.#context.networks.connect(this.#vm, wish, this.#secrets, undefined);
       signal.throwIfAborted();
       await this.#secrets.put(this.#vm.guest, signal);
-      const process = within(prepared.environment.env, this.#record.process);
+      const process = within({ ...prepared.environment.env, ...this.#secrets.variables }, this.#record.process);
       await this.#save({
         ...this.#record,
         machine_id: this.#vm.machine.vmId,
@@ -298,7 +299,7 @@ export class Run implements DiskUser {
     // Its own name, once: two runs under one id would share a disk.
     await mkdir(this.#directory, { mode: 0o700 });
     await this.#save(this.#record);
-    await this.#secrets.store(join(this.#directory, "secrets"));
+    await this.#secrets.store(join(this.#directory, "secrets"), (hosts) => this.#context.networks.makeAuthority(hosts));
     this.#spool = await Spool.open(join(this.#directory, "output"));
   }
 

@@ -13,6 +13,7 @@ export interface Settings {
   readonly publicRanges: readonly string[] | undefined;
   /** 0 for no limit. */
   readonly networkMibPerSecond: number;
+  readonly brokerAuthorities: string | undefined;
 }
 
 /** Errors: INVALID_INPUT naming the variable or file that cannot be understood. */
@@ -27,5 +28,6 @@ export function readSettings(environment: NodeJS.ProcessEnv, file: ConfigFile = 
     nameServers: settingValue(SETTINGS.nameServers, environment, file),
     publicRanges: settingValue(SETTINGS.publicRanges, environment, file),
     networkMibPerSecond: settingValue(SETTINGS.networkMibPerSecond, environment, file),
+    brokerAuthorities: settingValue(SETTINGS.brokerAuthorities, environment, file),
   };
 }

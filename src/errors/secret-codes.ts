@@ -20,6 +20,19 @@ export const SECRET_CODES = {
     hint: "Set the variable or make the file readable, or name another source: NAME=env:VAR, NAME=file:PATH, NAME=-.",
     mcpHint: "Tell the person who runs this server: a source that it was started with is not there.",
   },
+  SECRET_HOST_FORBIDDEN: {
+    exit: 2,
+    retryable: false,
+    hint: "A secret's hosts must be reachable: `--network-policy egress`, and each of them among `--allow-host` if there are any.",
+    mcpHint:
+      "Ask for `network_policy` egress, and name each host of `secret_for` in `allow_hosts` too if you name any there.",
+  },
+  SECRET_NOT_BROKERED: {
+    exit: 1,
+    retryable: false,
+    hint: "Processes in the guest may have it already: make a new workspace, with `--secret-for NAME=HOST` if it is to change while it runs.",
+    mcpHint: "Create another workspace with the new value.",
+  },
   SECRET_UNKNOWN: {
     exit: 1,
     retryable: false,

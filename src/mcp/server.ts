@@ -39,6 +39,8 @@ export interface ServeOptions {
   readonly networkPolicy?: NetworkPolicy | undefined;
   /** Secrets that tools may name, as references. */
   readonly secrets?: readonly string[];
+  /** Which hosts some of those are for, NAME=HOST[,HOST]: tools use them there and nowhere else. */
+  readonly secretFor?: readonly string[];
 }
 
 /** A server with the tools of a profile; it reaches for the daemon only when a tool is called. */
@@ -93,7 +95,7 @@ export async function serve(where: Where, profile: Profile, options: ServeOption
     project: rule.project === undefined ? undefined : { path: rule.project, isDefault: projectSource },
     creations,
     exports: new Exports(),
-    secrets: await ServedSecrets.read(options.secrets ?? [], where.environment, cwd),
+    secrets: await ServedSecrets.read(options, where.environment, cwd),
   };
   const handle = serveStdio(() => createServer(where, profile, transfers, networkPolicy), {
     onerror: (error) => {

@@ -53,6 +53,13 @@ const entry = z.object({
   verdict: z.enum(["allowed", "denied"]),
   reason: z.string(),
   count: z.int().describe("How often the same was decided within a moment"),
+  code: z
+    .string()
+    .nullable()
+    .describe(
+      "About a brokered secret: secret_used, or why a request did not work, such as tls_not_trusted; else null",
+    ),
+  secret_name: z.string().nullable().describe("The secret that a request had, never its value"),
 });
 
 export const networkLog = defineOperation({

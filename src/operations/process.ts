@@ -3,7 +3,7 @@ import * as z from "zod";
 import { defineOperation } from "./define.ts";
 import { envEvent, PULL_ERRORS } from "./environment.ts";
 import * as f from "./fields.ts";
-import { SECRET_ERRORS, secretEnv, secrets } from "./secret.ts";
+import { SECRET_ERRORS, secretEnv, secretFor, secrets } from "./secret.ts";
 import { MICROVM_ERRORS } from "./workspace-errors.ts";
 
 /** What a streaming run tells before its output. Bytes of stdout and stderr travel beside these, not in them. */
@@ -27,6 +27,7 @@ export const run = defineOperation({
     env: f.env.optional(),
     secrets: secrets.optional(),
     secret_env: secretEnv.optional(),
+    secret_for: secretFor.optional(),
     user: f.user.optional(),
     network_policy: f.networkPolicy.default("off"),
     allow_hosts: f.allowHosts.optional(),
@@ -60,6 +61,7 @@ export const run = defineOperation({
       env: "--env <NAME=VALUE>",
       secrets: "--secret <NAME[=SOURCE]>",
       secret_env: "--secret-env <NAME[=ENV]>",
+      secret_for: "--secret-for <NAME=HOST[,HOST]>",
       tty: "-t, --tty",
       allow_hosts: "--allow-host <host>",
     },

@@ -13,6 +13,12 @@ export const MOST_SECRETS_BYTES = 256 << 10;
 /** NAME, or NAME=VARIABLE. */
 export const SECRET_ENV_PATTERN = /^[A-Za-z_][A-Za-z0-9_]{0,63}(?:=[A-Za-z_][A-Za-z0-9_]{0,255})?$/;
 
+/** NAME=HOST[,HOST]; a host with http:// before it may have it without TLS too. */
+const HOST = String.raw`(?:http://)?(?=[^,]{1,253}(?:,|$))(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?`;
+export const SECRET_FOR_PATTERN = new RegExp(`^[A-Za-z_][A-Za-z0-9_]{0,63}=${HOST}(?:,${HOST})*$`);
+/** For which one secret may be. */
+const MOST_HOSTS = 64;
+
 export function isSecretName(name: unknown): name is string {
   return typeof name === "string" && NAME.test(name);
 }
@@ -60,4 +66,25 @@ export function secretEnvOf(words: readonly string[]): Readonly<Record<string, s
     variables[variable] = name;
   }
   return variables;
+}
+
+/** Hosts by the secret that they may have, each once. Errors: SECRET_INVALID for a secret that is named twice, too many hosts. */
+export function secretForOf(words: readonly string[]): Readonly<Record<string, readonly string[]>> {
+  const hosts: Record<string, readonly string[]> = {};
+  for (const word of words) {
+    const at = word.indexOf("=");
+    const name = word.slice(0, at);
+    if (Object.hasOwn(hosts, name)) {
+      throw new PyroError("SECRET_INVALID", `Hosts were named twice for the secret ${name}.`, {
+        hint: "Name all hosts of a secret at once, with commas between: NAME=HOST,HOST.",
+      });
+    }
+    const list = word.slice(at + 1).split(",");
+    const plain = list.map((host) => host.toLowerCase().replace(/\.$/, ""));
+    if (plain.length > MOST_HOSTS) {
+      throw new PyroError("SECRET_INVALID", `${plain.length} hosts were named for ${name}; ${MOST_HOSTS} is the most.`);
+    }
+    hosts[name] = [...new Set(plain)];
+  }
+  return hosts;
 }

@@ -1,7 +1,8 @@
 // Secrets in the rows: given to a workspace or a run by whoever makes it, and named by the processes that need them.
 import * as z from "zod";
-import { outputEncoding } from "./fields.ts";
-import { MOST_SECRETS, SECRET_ENV_PATTERN } from "./secret-rules.ts";
+import { defineOperation } from "./define.ts";
+import { outputEncoding, workspaceId } from "./fields.ts";
+import { MOST_SECRETS, SECRET_ENV_PATTERN, SECRET_FOR_PATTERN } from "./secret-rules.ts";
 
 /** Longer than any value that is taken: what is too long is refused in words that name the limit. */
 const MOST_CHARACTERS = 1 << 20;
@@ -38,5 +39,58 @@ export const secretEnv = z
   .max(256)
   .describe("Secret that is put into the environment, as the variable NAME or, with NAME=ENV, as ENV");
 
+export const secretFor = z
+  .array(
+    z
+      .string()
+      .max(20_000)
+      .regex(
+        SECRET_FOR_PATTERN,
+        "it is NAME=HOST[,HOST], the name of a secret and host names such as api.example.org, no patterns and no addresses",
+      ),
+  )
+  .max(MOST_SECRETS)
+  .describe(
+    "Secret that only these hosts get, NAME=HOST[,HOST]: the guest has a placeholder as the variable NAME, and its requests to them have the value",
+  );
+
 /** What giving secrets may answer with. */
-export const SECRET_ERRORS = ["SECRET_LITERAL", "SECRET_INVALID", "SECRET_UNREADABLE", "SECRET_UNKNOWN"] as const;
+export const SECRET_ERRORS = [
+  "SECRET_LITERAL",
+  "SECRET_INVALID",
+  "SECRET_UNREADABLE",
+  "SECRET_UNKNOWN",
+  "SECRET_HOST_FORBIDDEN",
+] as const;
+
+/** What is told of one. */
+export const secretFacts = {
+  name: z.string(),
+  source: z.string(),
+  hosts: z
+    .array(z.string())
+    .describe("The only hosts that get its value, where it is brokered; none where its value is in the guest"),
+} as const;
+
+export const secretSet = defineOperation({
+  name: "secret.set",
+  summary: "Give brokered secrets of a workspace new values",
+  input: z.object({ workspace_id: workspaceId, secrets: secrets.min(1) }),
+  output: z.object({ workspace_id: z.string(), secrets: z.array(z.object(secretFacts)) }),
+  errors: [
+    ...(["WORKSPACE_NOT_FOUND", "WORKSPACE_STATE", "WORKSPACE_FAILED"] as const),
+    ...(["SECRET_LITERAL", "SECRET_INVALID", "SECRET_UNREADABLE", "SECRET_UNKNOWN", "SECRET_NOT_BROKERED"] as const),
+    "NETWORK_FAILED",
+  ],
+  effect: { readOnly: false, destructive: true, idempotent: true, openWorld: false },
+  legalIn: ["started", "stopped", "failed"],
+  profiles: [],
+  cli: {
+    path: ["workspace", "secret", "set"],
+    positional: ["workspace_id"],
+    flags: { secrets: "--secret <NAME[=SOURCE]>" },
+    examples: ["pyro workspace secret set fix-tests --secret TOKEN=file:token.new"],
+  },
+  mcp: { absent: "a model has no values; who runs the server changes one at the command line" },
+  sdk: { method: "setSecrets" },
+});

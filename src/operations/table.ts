@@ -9,6 +9,7 @@ import { workspaceClone, workspaceReset, workspaceStart, workspaceStop } from ".
 import { networkLog, networkSet } from "./network.ts";
 import { workspaceDiff, workspaceExport } from "./outgoing.ts";
 import { processList, processRead, processSignal, processWait, processWrite, run } from "./process.ts";
+import { secretSet } from "./secret.ts";
 import { serviceList, serviceLogs, serviceStart, serviceStatus, serviceStop } from "./service.ts";
 import {
   shellAttach,
@@ -70,6 +71,7 @@ export const OPERATIONS = {
   "service.logs": serviceLogs,
   "network.set": networkSet,
   "network.log": networkLog,
+  "secret.set": secretSet,
   "shell.open": shellOpen,
   "shell.list": shellList,
   "shell.read": shellRead,

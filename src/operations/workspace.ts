@@ -4,7 +4,7 @@ import { changesSomething } from "./changes.ts";
 import { defineOperation } from "./define.ts";
 import { envEvent, PULL_ERRORS } from "./environment.ts";
 import * as f from "./fields.ts";
-import { SECRET_ERRORS, secretEnv, secrets } from "./secret.ts";
+import { SECRET_ERRORS, secretEnv, secretFacts, secretFor, secrets } from "./secret.ts";
 import { TRANSFER_ERRORS } from "./transfer.ts";
 import { START_ERRORS, WORKSPACE_ERRORS } from "./workspace-errors.ts";
 
@@ -44,7 +44,7 @@ export const workspaceRecord = {
     skipped: f.skipped.describe("What was not sent, at most 100 of it"),
     skipped_count: z.int(),
   }),
-  secrets: z.array(z.object({ name: z.string(), source: z.string() })),
+  secrets: z.array(z.object(secretFacts)),
   created_at: f.timestamp,
   last_activity_at: f.timestamp,
   ttl_seconds: z.int(),
@@ -98,6 +98,7 @@ export const workspaceCreate = defineOperation({
     labels: f.labels.optional(),
     env: f.env.describe("Environment variables that every command in it gets").optional(),
     secrets: secrets.optional(),
+    secret_for: secretFor.optional(),
     ttl_seconds: f.ttlSeconds.default(f.DEFAULT_TTL_SECONDS),
     network_policy: f.networkPolicy.default("off"),
     allow_hosts: f.allowHosts.optional(),
@@ -126,6 +127,7 @@ export const workspaceCreate = defineOperation({
       labels: "--label <KEY=VALUE>",
       env: "--env <NAME=VALUE>",
       secrets: "--secret <NAME[=SOURCE]>",
+      secret_for: "--secret-for <NAME=HOST[,HOST]>",
       seed_path: "--seed-path <path>",
       exclude: "--exclude <glob>",
       allow_hosts: "--allow-host <host>",
@@ -134,6 +136,7 @@ export const workspaceCreate = defineOperation({
     examples: [
       "pyro workspace create --seed-path . --name fix-tests",
       "pyro workspace create debian:12-build --mem-mib 4096 --label team=core --id-only",
+      "pyro workspace create --network-policy egress --secret TOKEN --secret-for TOKEN=api.github.com,github.com",
     ],
   },
   mcp: {

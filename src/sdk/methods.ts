@@ -48,6 +48,11 @@ export class Methods {
     return this.#calls.call("network.set", input, options);
   }
 
+  /** Gives brokered secrets of a workspace, those of `secretFor`, new values. */
+  setSecrets(input: t.SecretSetInput, options: t.CallOptions = {}): Promise<t.SecretSetResult> {
+    return this.#calls.call("secret.set", input, options);
+  }
+
   /** Stops a workspace: what runs in it ends, its files are kept. Resolves when it is stopped. */
   stopWorkspace(
     input: t.WorkspaceStopInput,

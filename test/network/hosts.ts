@@ -2,11 +2,12 @@
 // package index, a git repository and large files there. Run as: node hosts.ts DIRECTORY, with its plan on stdin.
 import { spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
-import { readFileSync } from "node:fs";
+import { appendFileSync, readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import { createServer as createTcpServer } from "node:net";
 import { join } from "node:path";
+import { api } from "./api.ts";
 import { answerQuery } from "./dns.ts";
 
 export interface Plan {
@@ -18,6 +19,11 @@ export interface Plan {
   readonly key?: string;
   readonly certificate?: string;
 }
+
+/** In the directory: a line for each request that came (internet.ts reads it). */
+const ASKED = "asked.jsonl";
+/** What lies below it is served to whoever gives a name and a password. */
+const LOCKED = "/locked";
 
 const [directory = "."] = process.argv.slice(2);
 const plan = JSON.parse(readFileSync(0, "utf8")) as Plan;
@@ -37,7 +43,17 @@ names.on("message", (message, from) => {
 
 function serve(request: IncomingMessage, response: ServerResponse): void {
   const url = new URL(request.url ?? "/", "http://host");
-  if (url.pathname.startsWith("/git/")) git(request, response, url);
+  const { host = "", authorization = "" } = request.headers;
+  appendFileSync(join(directory, ASKED), `${JSON.stringify({ host, path: request.url, authorization })}\n`);
+  if (url.pathname.startsWith(LOCKED)) {
+    if (authorization === "") {
+      response.writeHead(401, { "www-authenticate": "Basic" }).end();
+      return;
+    }
+    url.pathname = url.pathname.slice(LOCKED.length);
+  }
+  if (url.pathname.startsWith("/api/")) api(request, response, url);
+  else if (url.pathname.startsWith("/git/")) git(request, response, url);
   else if (url.pathname.startsWith("/bytes/")) bytes(response, Number(url.pathname.slice(7)));
   else if (/^\/(simple|npm|files)\//.test(url.pathname)) file(response, url.pathname);
   else response.end(`hello from ${request.headers.host}\n`);

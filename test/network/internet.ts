@@ -8,6 +8,8 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import type { Plan } from "./hosts.ts";
 
+/** As in hosts.ts, which is a program. */
+const ASKED = "asked.jsonl";
 const HERE = dirname(fileURLToPath(import.meta.url));
 const run = promisify(execFile);
 
@@ -32,6 +34,15 @@ export interface Internet extends AsyncDisposable {
   readonly authority: string;
   /** Why it has no IPv6 here; false where it has. */
   readonly noIpv6: false | string;
+  /** The requests that came so far. */
+  asked(): Promise<readonly Asked[]>;
+}
+
+export interface Asked {
+  readonly host: string;
+  /** With the query. */
+  readonly path: string;
+  readonly authorization: string;
 }
 
 export async function openInternet(names: Plan["names"]): Promise<Internet> {
@@ -76,6 +87,10 @@ export async function openInternet(names: Plan["names"]): Promise<Internet> {
       directory,
       authority,
       noIpv6,
+      asked: async () => {
+        const lines = await readFile(join(directory, ASKED), "utf8").catch(() => "");
+        return lines.split("\n").flatMap((line) => (line === "" ? [] : [JSON.parse(line) as Asked]));
+      },
       [Symbol.asyncDispose]: async () => {
         await hosts[Symbol.asyncDispose]();
         await remove();

@@ -78,9 +78,9 @@ test("a value is in the guest's memory, in the processes that name it, and nowhe
   const files = ["FILE", "TOKEN", "TYPED"].map((name) => `/run/pyro/secrets/${name} 400 root\n`);
   assert.equal(listed.stdout, `/run/pyro/secrets 700 root\n${files.join("")}tmpfs\n`);
   assert.deepEqual((await workspace.status()).secrets, [
-    { name: "TOKEN", source: "env:TOKEN" },
-    { name: "FILE", source: `file:${source}` },
-    { name: "TYPED", source: "stdin" },
+    { name: "TOKEN", source: "env:TOKEN", hosts: [] },
+    { name: "FILE", source: `file:${source}`, hosts: [] },
+    { name: "TYPED", source: "stdin", hosts: [] },
   ]);
   const digest = (text: string) => createHash("sha256").update(text).digest("hex");
   const hashes = await sh(
@@ -332,7 +332,7 @@ test("tools name the secrets of their server, and hold no value", async () => {
     assert.deepEqual(given?.items, { type: "string", maxLength: 256 });
     const command = ["sh", "-c", 'echo "$TOKEN"'];
     const made = await call("workspace_create", { name: "tools", seed: "empty", secrets: ["TOKEN"] });
-    assert.deepEqual(made.secrets, [{ name: "TOKEN", source: "env:OURS" }]);
+    assert.deepEqual(made.secrets, [{ name: "TOKEN", source: "env:OURS", hosts: [] }]);
     const said = await call("workspace_exec", { workspace_id: "tools", command, secret_env: ["TOKEN"] });
     assert.deepEqual([said.stdout, said.redacted], ["[redacted:TOKEN]\n", true]);
     const read = await call("process_read", { workspace_id: "tools", process_id: said.process_id });

@@ -2,16 +2,18 @@
 import type { OutputOf } from "../../operations/table.ts";
 import { printable } from "../../text/printable.ts";
 import type { Shown } from "./view.ts";
+import { secretOf } from "./workspace.ts";
 
 type Entry = OutputOf<"network.log">["entries"][number];
 
 /** One decision on a line. */
-export function networkLine({ time, verdict, protocol, name, address, port, reason, count }: Entry): string {
+export function networkLine({ time, verdict, protocol, name, address, port, reason, count, code }: Entry): string {
   const place = address === null ? "" : address.includes(":") ? `[${address}]` : address;
   const at = port === null || place === "" ? place : `${place}:${port}`;
   const what = [name, at].filter((part) => part !== null && part !== "").join(" ");
   const often = count > 1 ? ` (${count} times)` : "";
-  return printable(`${time} ${verdict.padEnd(7)} ${protocol.padEnd(4)} ${what}: ${reason}${often}`);
+  const which = code === null ? "" : ` [${code}]`;
+  return printable(`${time} ${verdict.padEnd(7)} ${protocol.padEnd(4)} ${what}: ${reason}${which}${often}`);
 }
 
 /** What is said behind all decisions. */
@@ -24,4 +26,8 @@ export function networkLogView({ entries, next_cursor }: OutputOf<"network.log">
 export function networkSetView({ workspace_id, allow_hosts }: OutputOf<"network.set">): Shown {
   const reach = allow_hosts.length === 0 ? "every public host" : allow_hosts.join(", ");
   return { stdout: `${printable(`${workspace_id} may reach ${reach}`)}\n` };
+}
+
+export function secretSetView({ workspace_id, secrets }: OutputOf<"secret.set">): Shown {
+  return { stdout: `${printable(`${workspace_id} has ${secrets.map(secretOf).join(", ")}`)}\n` };
 }

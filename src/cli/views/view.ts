@@ -7,7 +7,7 @@ import { envInspectView, envListView, envPruneView, envPullView } from "./enviro
 import { fileChangedView, fileListView, fileReadView, patchView } from "./file.ts";
 import { workspaceCloneView, workspaceResetView, workspaceStartView, workspaceStopView } from "./lifecycle.ts";
 import { logsView } from "./logs.ts";
-import { networkLogView, networkSetView } from "./network.ts";
+import { networkLogView, networkSetView, secretSetView } from "./network.ts";
 import { diffView, exportView } from "./outgoing.ts";
 import {
   execView,
@@ -88,6 +88,7 @@ export const VIEWS: { readonly [N in OperationName]: View<N> } = {
   "service.logs": serviceLogsView,
   "network.set": networkSetView,
   "network.log": networkLogView,
+  "secret.set": secretSetView,
   "shell.open": shellOpenView,
   "shell.list": shellListView,
   "shell.read": shellReadView,

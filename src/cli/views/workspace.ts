@@ -42,6 +42,11 @@ export function workspaceListView({ workspaces, next_cursor }: OutputOf<"workspa
   };
 }
 
+/** What is told of one: its source, and who may have it. */
+export function secretOf({ name, source, hosts }: Workspace["secrets"][number]): string {
+  return `${name} (${source}${hosts.length > 0 ? `, for ${hosts.join(" ")} alone` : ""})`;
+}
+
 export function workspaceStatusView(shown: Workspace): Shown {
   const { last_command: last, failure } = shown;
   const digest = shown.environment_digest?.replace(/^sha256:/, "").slice(0, 12);
@@ -62,7 +67,7 @@ export function workspaceStatusView(shown: Workspace): Shown {
     ["Commands", String(shown.command_count)],
   ];
   if (shown.secrets.length > 0) {
-    facts.push(["Secrets", shown.secrets.map(({ name, source }) => `${name} (${source})`).join(", ")]);
+    facts.push(["Secrets", shown.secrets.map(secretOf).join(", ")]);
   }
   if (shown.service_count > 0)
     facts.push(["Services", `${shown.service_count}, ${shown.running_service_count} of them running`]);

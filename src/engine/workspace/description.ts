@@ -21,6 +21,11 @@ export interface Live {
   readonly snapshotBytes: number;
 }
 
+/** What is told of secrets. */
+export function toldSecrets(secrets: NonNullable<StoredWorkspace["secrets"]>): Description["secrets"] {
+  return secrets.map(({ name, source, hosts = [] }) => ({ name, source, hosts: [...hosts] }));
+}
+
 export async function describeRecord(record: StoredWorkspace, directory: string, live: Live): Promise<Description> {
   return {
     workspace_id: record.workspace_id,
@@ -42,7 +47,7 @@ export async function describeRecord(record: StoredWorkspace, directory: string,
     allow_hosts: [...record.allow_hosts],
     workspace_path: WORKSPACE_PATH,
     seed: record.seed,
-    secrets: (record.secrets ?? []).map((secret) => ({ ...secret })),
+    secrets: toldSecrets(record.secrets ?? []),
     created_at: record.created_at,
     last_activity_at: live.lastActivity.toISOString(),
     ttl_seconds: record.ttl_seconds,

@@ -185,7 +185,7 @@ export class Life {
     try {
       this.#releasing.signal.throwIfAborted();
       const { directory, record } = this.#ledger;
-      await this.#context.networks.connect(vm, record, layoutOf(directory).network);
+      await this.#context.networks.connect(vm, record, this.#secrets, layoutOf(directory).network);
       await this.#secrets.put(vm.guest, AbortSignal.any([this.#deleted, this.#releasing.signal]));
       await this.#keep(vmId);
       await this.#ledger.save(

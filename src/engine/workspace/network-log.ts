@@ -23,6 +23,8 @@ const line = z.object({
   verdict: z.enum(["allowed", "denied"]),
   reason: z.string().max(1024),
   count: z.int().min(1).optional(),
+  code: z.string().max(64).optional(),
+  secret: z.string().max(64).optional(),
 });
 
 /** At most `limit` entries from a cursor on; the cursor behind the last one, null when there are no more now. */
@@ -116,7 +118,8 @@ function entryOf(text: string): NetworkEntry | undefined {
   const { data } = line.safeParse(value);
   if (data === undefined) return undefined;
   const { time, protocol, name = null, address = null, port = null, verdict, reason, count = 1 } = data;
-  return { time, protocol, name, address, port, verdict, reason, count };
+  const { code = null, secret: secret_name = null } = data;
+  return { time, protocol, name, address, port, verdict, reason, count, code, secret_name };
 }
 
 function parseCursor(text: string): number {

@@ -1,18 +1,22 @@
 // The network of one workspace: what it may reach is changed here, and its decisions are read.
 import { PyroError } from "../../errors/error.ts";
 import type { OutputOf, ParsedInputOf } from "../../operations/table.ts";
+import type { MicroVm } from "../microvm.ts";
 import type { PublishedPort } from "../network.ts";
+import type { Secrets } from "../secrets/secrets.ts";
 import { isWithin } from "./allow-hosts.ts";
+import { toldSecrets } from "./description.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Life, WorkspaceContext } from "./life.ts";
 import { followNetwork, type NetworkEntry, networkEntries } from "./network-log.ts";
 import { PublishedPorts } from "./published-ports.ts";
-import { layoutOf } from "./record.ts";
+import { layoutOf, storedSecrets } from "./record.ts";
 
 export class WorkspaceNetwork {
   readonly #context: WorkspaceContext;
   readonly #ledger: Ledger;
   readonly #life: Life;
+  readonly #secrets: Secrets;
   readonly ports: PublishedPorts = new PublishedPorts(
     () => this.#life.vm?.machine.vmId,
     (ports) => this.#publish(ports),
@@ -21,7 +25,8 @@ export class WorkspaceNetwork {
   /** Aborts when the workspace is deleted. */
   readonly #deleted: AbortSignal;
 
-  constructor(context: WorkspaceContext, ledger: Ledger, life: Life, deleted: AbortSignal) {
+  constructor(context: WorkspaceContext, ledger: Ledger, life: Life, secrets: Secrets, deleted: AbortSignal) {
+    this.#secrets = secrets;
     this.#deleted = deleted;
     this.#context = context;
     this.#ledger = ledger;
@@ -42,17 +47,39 @@ export class WorkspaceNetwork {
         throw new PyroError("POLICY_FORBIDDEN", "The workspace would reach more than it may now.");
       }
       await this.#ledger.save({ allow_hosts: [...allow_hosts] }, { durable: true });
-      const { vm } = this.#life;
-      const { record, directory } = this.#ledger;
-      if (vm !== undefined) {
-        await this.#context.networks.configure(vm, record, layoutOf(directory).network, this.ports.all);
-      }
-      return { workspace_id, network_policy, allow_hosts: [...record.allow_hosts] };
+      await this.#apply();
+      return { workspace_id, network_policy, allow_hosts: [...this.#ledger.record.allow_hosts] };
     });
   }
 
-  async #publish(ports: readonly PublishedPort[]): Promise<readonly PublishedPort[]> {
+  /**
+   * Gives secrets that it brokers new values: requests that begin later have those. They are written down first. Errors: those
+   * of Secrets.replace, NETWORK_FAILED.
+   */
+  async setSecrets({ secrets: given }: ParsedInputOf<"secret.set">): Promise<OutputOf<"secret.set">> {
+    return await this.#life.inTurn(async () => {
+      this.#deleted.throwIfAborted();
+      await this.#secrets.replace(layoutOf(this.#ledger.directory).secrets, given);
+      const secrets = storedSecrets(this.#secrets.facts);
+      await this.#ledger.save({ secrets }, { durable: true });
+      await this.#apply();
+      return { workspace_id: this.#ledger.record.workspace_id, secrets: toldSecrets(secrets) };
+    });
+  }
+
+  /** In its turn: has a microVM that runs keep to what is written down by now. Errors: NETWORK_FAILED. */
+  async #apply(): Promise<void> {
+    const { vm } = this.#life;
+    if (vm !== undefined) await this.#configure(vm, this.ports.all);
+  }
+
+  async #configure(vm: MicroVm, ports: readonly PublishedPort[]): Promise<readonly PublishedPort[]> {
     const { record, directory } = this.#ledger;
+    return await this.#context.networks.configure(vm, record, this.#secrets, layoutOf(directory).network, ports);
+  }
+
+  async #publish(ports: readonly PublishedPort[]): Promise<readonly PublishedPort[]> {
+    const { record } = this.#ledger;
     if (record.network_policy !== "egress+published-ports") {
       throw new PyroError(
         "POLICY_FORBIDDEN",
@@ -65,7 +92,7 @@ export class WorkspaceNetwork {
     const { vm } = this.#life;
     // Without one they are gone.
     if (vm === undefined) return [];
-    return await this.#context.networks.configure(vm, record, layoutOf(directory).network, ports);
+    return await this.#configure(vm, ports);
   }
 
   /** A page of decisions. Errors: CURSOR_INVALID. */

@@ -9,6 +9,7 @@ import { exportFacts, pushFacts } from "../../operations/summary.ts";
 import { workspaceRecord } from "../../operations/workspace.ts";
 import { WORKSPACE_ID_PATTERN } from "../../wire/ids.ts";
 import type { Paths } from "../paths.ts";
+import type { SecretFacts } from "../secrets/secrets.ts";
 
 /** Raised when a record changes in a way that older readers would misread. */
 export const WORKSPACE_SCHEMA_VERSION = 1;
@@ -63,13 +64,27 @@ export const storedWorkspace = z.object({
     })
     .optional(),
   /** Their values are beside the record; one of an older daemon has none. */
-  secrets: shape.secrets.optional(),
+  secrets: z
+    .array(
+      z.object({
+        name: z.string(),
+        source: z.string(),
+        hosts: z.array(z.string()).optional(),
+        placeholder: z.string().optional(),
+      }),
+    )
+    .optional(),
   created_at: z.string(),
   last_activity_at: z.string(),
   ttl_seconds: z.int().min(0),
 });
 
 export type StoredWorkspace = Readonly<z.infer<typeof storedWorkspace>>;
+
+/** Facts of secrets as a record has them. */
+export function storedSecrets(facts: readonly SecretFacts[]): NonNullable<StoredWorkspace["secrets"]> {
+  return facts.map(({ hosts, ...one }) => ({ ...one, ...(hosts === undefined ? {} : { hosts: [...hosts] }) }));
+}
 
 /** What lies in the directory of a workspace. */
 export const layoutOf = (directory: string) =>

@@ -85,7 +85,7 @@ export class Workspace implements ContentsHost {
       async (why) => await this.#contents?.lose(why),
       (reason) => this.#contents?.services.noteWorkspaceStop(reason),
     );
-    this.network = new WorkspaceNetwork(context, this.#ledger, this.#life, this.#deleting.signal);
+    this.network = new WorkspaceNetwork(context, this.#ledger, this.#life, secrets, this.#deleting.signal);
     this.exchanges = new Exchanges(this.#ledger);
     this.room = new Room(this.#life);
     this.disk = new StoppedDisk(context, this.#ledger, this.#deleting.signal, (work) => this.#life.inTurn(work));
@@ -99,7 +99,7 @@ export class Workspace implements ContentsHost {
       const workspace = new Workspace(context, record, directory, secrets);
       // A clone's.
       if (record.image !== null) workspace.#releaseImage = context.preparation.hold(record.image.digest);
-      await secrets.store(layoutOf(directory).secrets);
+      await secrets.store(layoutOf(directory).secrets, (hosts) => context.networks.makeAuthority(hosts));
       await workspace.#ledger.save({}, { durable: false });
       workspace.#snapshots = await Snapshots.open(workspace.#ledger);
       await workspace.#fill();
@@ -266,7 +266,8 @@ export class Workspace implements ContentsHost {
     try {
       const vm = await this.#life.running(signal, progress);
       const { image, env } = this.#ledger.record;
-      return { machineId: vm.machine.vmId, guest: vm.guest, env: { ...image?.env, ...env }, leave };
+      const { variables } = this.secrets;
+      return { machineId: vm.machine.vmId, guest: vm.guest, env: { ...image?.env, ...variables, ...env }, leave };
     } catch (error) {
       leave();
       throw error;

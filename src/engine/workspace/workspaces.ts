@@ -6,11 +6,18 @@ import type { OutputOf, ParsedInputOf } from "../../operations/table.ts";
 import { newWorkspaceId, WORKSPACE_ID_PATTERN } from "../../wire/ids.ts";
 import type { KnownVms } from "../known-vms.ts";
 import { wishOf } from "../network.ts";
+import { givenSecrets } from "../secrets/given.ts";
 import { type SecretFacts, Secrets } from "../secrets/secrets.ts";
 import type { Progress } from "../templates.ts";
 import type { WorkspaceContext } from "./life.ts";
 import { cloneRecord } from "./lifecycle.ts";
-import { findWorkspaces, type StoredWorkspace, syncWorkspaceDirectory, WORKSPACE_SCHEMA_VERSION } from "./record.ts";
+import {
+  findWorkspaces,
+  type StoredWorkspace,
+  storedSecrets,
+  syncWorkspaceDirectory,
+  WORKSPACE_SCHEMA_VERSION,
+} from "./record.ts";
 import type { Upload } from "./seeding.ts";
 import { Workspace } from "./workspace.ts";
 
@@ -77,8 +84,7 @@ export class Workspaces {
     const { input, signal } = request;
     const workspaceId = request.workspaceId ?? newWorkspaceId();
     checkLabels(input.labels ?? {});
-    wishOf(input);
-    const secrets = Secrets.given(input.secrets);
+    const secrets = givenSecrets(input, wishOf(input));
     return await this.#create(workspaceId, input.name, signal, () => {
       const { upload, progress, prepared } = request;
       return this.#make(recordOf(workspaceId, input, secrets.facts), secrets, signal, (workspace, until) =>
@@ -332,7 +338,7 @@ function recordOf(
     last_reset_at: null,
     last_reset_request: null,
     resetting: null,
-    ...(secrets.length === 0 ? {} : { secrets: [...secrets] }),
+    ...(secrets.length === 0 ? {} : { secrets: storedSecrets(secrets) }),
     created_at: now,
     last_activity_at: now,
     ttl_seconds: input.ttl_seconds,

@@ -98,7 +98,7 @@ function quoted(text: string): string {
 test("commands, options, and the values that an option takes", async () => {
   assert.ok((await offered("")).includes("run"));
   assert.deepEqual(await offered("env", "l"), ["list"]);
-  const begun = ["status", "stop", "start", "sync", "summary", "service", "shell", "snapshot"];
+  const begun = ["status", "stop", "start", "sync", "summary", "service", "secret", "shell", "snapshot"];
   assert.deepEqual(await offered("ws", "s"), begun);
   assert.deepEqual(await offered("ws", "sync", ""), ["push"]);
   assert.deepEqual(await offered("ws", "create", "--id"), ["--id-only"]);

@@ -23,6 +23,7 @@ const VALUES: Readonly<Record<string, string>> = {
   PYRO_NAME_SERVERS: "192.0.2.1",
   PYRO_PUBLIC_RANGES: "192.0.2.0/24",
   PYRO_NETWORK_MIB_PER_SECOND: "50",
+  PYRO_BROKER_AUTHORITIES: "/etc/company.pem",
 };
 const ENVIRONMENT = { PATH: process.env.PATH ?? "", HOME: "/nonexistent", PYRO_HOME: "/nonexistent/pyro 'home'" };
 

@@ -71,6 +71,7 @@ async function ground(driver: Settings["driver"], ...list: Candidate[]) {
     nameServers: undefined,
     publicRanges: undefined,
     networkMibPerSecond: 0,
+    brokerAuthorities: undefined,
   };
   return {
     /** A daemon's; each has its own memory, and all have the home's. */
