@@ -11,7 +11,7 @@ import { log } from "../log/log.ts";
 import { connectOnce, isAbsent } from "./socket.ts";
 import { daemonEnvironment, type Where } from "./where.ts";
 
-const START_MS = 15_000;
+const START_MS = 30_000;
 /** A daemon that ended with an error may have a rival that is still coming up. */
 const RIVAL_MS = 1500;
 /** How long after a start that found the lock taken the next one follows. */

@@ -31,6 +31,7 @@ test("a variable goes over config.json, and that over the default", async () => 
     nameServers: undefined,
     publicRanges: undefined,
     networkMibPerSecond: 100,
+    brokerAuthorities: undefined,
   };
   assert.deepEqual(readSettings(set.environment), {
     driver: "qemu",
