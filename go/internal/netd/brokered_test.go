@@ -208,7 +208,8 @@ func TestABrokeredConnectionIsCutByThePolicy(t *testing.T) {
 		t.Fatal(report.Error)
 	}
 	_ = secure.SetDeadline(time.Now().Add(patience))
-	if _, err := io.ReadAll(secure); err == nil || strings.Contains(err.Error(), "timeout") {
+	// Reset, or ended in good manners, whichever side is quicker; one that goes on says nothing until the time is over.
+	if _, err := io.ReadAll(secure); err != nil && strings.Contains(err.Error(), "timeout") {
 		t.Error("it goes on:", err)
 	}
 }
