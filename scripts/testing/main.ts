@@ -3,6 +3,7 @@
 import { globSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { fuzzGo, goFuzzTargets } from "./fuzz-go.ts";
 import { runGoTests } from "./go-tests.ts";
 import { runLabTests } from "./lab-tests.ts";
 import { runInLanes } from "./lanes.ts";
@@ -18,12 +19,19 @@ const groups: readonly (readonly [string, string, number])[] = [
   ["Unit tests", "test/unit/**/*.test.ts", 2],
   ["Command line tests", "test/cli/**/*.test.ts", 1],
 ];
+/** What reads a stranger's bytes on this host is fuzzed for a while each time; `make soak` goes on with all targets. */
+const FUZZED = ["netd", "sniff", "link", "broker", "redact"].map((name) => `go/internal/${name}`);
+const FUZZ_SECONDS = 10;
 /** Of microVM tests at a time. */
 const LANES = 2;
 
 if (only.length === 0) {
   console.log("Go tests");
   await runGoTests(root, tally);
+  console.log("Fuzzing");
+  for (const target of await goFuzzTargets(root)) {
+    if (FUZZED.some((path) => target.package.endsWith(path))) await fuzzGo(root, target, FUZZ_SECONDS, tally);
+  }
 }
 const started = new Set<string>();
 for (const [title, pattern, concurrency] of groups) {
