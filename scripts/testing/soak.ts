@@ -108,6 +108,11 @@ const PARTS: readonly Part[] = [
       );
     },
   },
+  {
+    name: "disks",
+    slices: 1,
+    slice: () => tests(["test/vm/disks.test.ts", "test/vm/long/disk-faults.test.ts"], { PYRO_DISK_ROUNDS: 40 }),
+  },
   { name: "inspector", slices: 1, slice: () => tests(["test/vm/long/inspector.test.ts"], {}) },
   { name: "patches", slices: 1, slice: () => comparePatches(root, PATCH_PAIRS, tally) },
   {

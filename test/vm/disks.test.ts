@@ -8,10 +8,11 @@ import { test } from "node:test";
 import { promisify } from "node:util";
 import { formatDisk } from "../../src/environments/disk.ts";
 import { GuestClient } from "../../src/guest/client.ts";
+import { countFrom } from "../seed.ts";
 import { sha256 } from "./harness.ts";
 import { exec, MachineRoom } from "./machines.ts";
 
-const ROUNDS = 20;
+const ROUNDS = countFrom("PYRO_DISK_ROUNDS", 8);
 
 test(`one disk through ${ROUNDS} rounds of restore, attach, write and kill is clean each time`, {
   timeout: 600_000,

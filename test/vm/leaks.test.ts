@@ -11,7 +11,7 @@ import { runOk } from "./harness.ts";
 import { homeWithCopies, untilPoolFull } from "./random-kills.ts";
 import { untilAtRest, untilNothingRuns } from "./remains.ts";
 
-const RUNS = countFrom("PYRO_LEAK_RUNS", 25);
+const RUNS = countFrom("PYRO_LEAK_RUNS", 12);
 const AT_ONCE = countFrom("PYRO_LEAK_AT_ONCE", 6);
 const POOL_SIZE = 2;
 /** Enough that code is compiled, buffers have grown and the pool is filled. */
