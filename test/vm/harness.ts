@@ -166,7 +166,7 @@ export async function processesOf(paths: Paths, program: RegExp): Promise<number
     .map(([pid]) => pid);
 }
 
-export async function untilGone(list: () => Promise<unknown[]>, ms = 15_000): Promise<void> {
+export async function untilGone(list: () => Promise<unknown[]>, ms = 30_000): Promise<void> {
   const deadline = Date.now() + ms;
   for (;;) {
     const left = await list();
