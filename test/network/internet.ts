@@ -75,6 +75,7 @@ export async function openInternet(names: Plan["names"]): Promise<Internet> {
       "ok.example",
       "other.example",
       "packages.example",
+      "tokens.example",
     ]);
     const addresses = noIpv6 === false ? [HOST, HOST6] : [HOST];
     const hosts = await startHosts(directory, { addresses, names, key, certificate }, ["ip", "netns", "exec", there]);

@@ -1,5 +1,7 @@
 // The recipes beside debian:12, built here and used for what they are for.
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
 import { before, test } from "node:test";
 import type { OutputOf } from "../../src/operations/table.ts";
 import { HOST, NO_INTERNET, openInternet } from "../network/internet.ts";
@@ -86,29 +88,57 @@ test("debian:12-build compiles C and C++ with make and cmake, and has Python wit
 const INSTALL = `
 set -eu
 curl -sS http://packages.example${TOOLS} | tar x -C /opt
-export PATH=/opt/bin:$PATH NODE_EXTRA_CA_CERTS=/opt/ca.pem
+cat /opt/ca.pem "$NODE_EXTRA_CA_CERTS" >/opt/both.pem
+export PATH=/opt/bin:$PATH NODE_EXTRA_CA_CERTS=/opt/both.pem
 pip3 install --quiet --break-system-packages --root-user-action=ignore --disable-pip-version-check --no-cache-dir \\
-  --no-compile --cert /opt/ca.pem --index-url https://packages.example/simple/ ${PACKAGE} &
+  --no-compile --index-url https://user:$TOKEN@tokens.example/simple/ ${PACKAGE} &
 node /opt/npm/bin/npm-cli.js install --silent --no-audit --no-fund --no-update-notifier --ignore-scripts \\
-  --registry https://packages.example/npm/ ${PACKAGE}
+  --registry https://tokens.example/npm/ --//tokens.example/npm/:_authToken=$TOKEN ${PACKAGE}
 wait $!
+python3 -c '
+import os
+from pip._vendor import requests
+requests.get("https://tokens.example/requests", headers={"Authorization": os.environ["TOKEN"]}).raise_for_status()
+'
 python3 -c 'import ${PACKAGE}; print(${PACKAGE}.said)'
 node -e '
   console.log(require("${PACKAGE}"));
   const told = (name) => fetch("https://" + name + "/").then((answer) => answer.text(), () => "refused");
   Promise.all(["packages.example", "other.example"].map(told)).then((all) => console.log(all.join("")));
+  void fetch("https://tokens.example/requests", { headers: { authorization: process.env.TOKEN } });
 '
 `;
 
-test("pip, npm and fetch reach the host that is allowed, and no other", { ...options, skip: NO_INTERNET }, async () => {
-  await using internet = await openInternet({ "packages.example": [[HOST]], "other.example": [[HOST]] });
+test("pip, npm and fetch reach the hosts that are allowed and no other; two of them with a secret that is brokered", {
+  ...options,
+  skip: NO_INTERNET,
+}, async () => {
+  await using internet = await openInternet({
+    "packages.example": [[HOST]],
+    "tokens.example": [[HOST]],
+    "other.example": [[HOST]],
+  });
   await using home = await ownHome({ templates: true });
-  await makePackages(internet.directory, "packages.example");
-  const all = new Workspaces({ ...home.env, ...internet.env });
-  const policy = ["--network-policy", "egress", "--allow-host", "packages.example"];
+  await makePackages(internet.directory, "tokens.example");
+  const TOKEN = randomBytes(16).toString("hex");
+  const authorities = { PYRO_BROKER_AUTHORITIES: join(internet.directory, "ca.pem") };
+  const all = new Workspaces({ ...home.env, ...internet.env, ...authorities, TOKEN });
+  const secret = ["--secret", "TOKEN", "--secret-for", "TOKEN=tokens.example"];
+  const hosts = ["--allow-host", "packages.example", "--allow-host", "tokens.example"];
+  const policy = ["--network-policy", "egress", ...hosts, ...secret];
   const workspace = await all.create([...policy, "--vcpu-count", "2", "debian:12-build"]);
   const lines = (await workspace.sh(INSTALL)).trim().split("\n");
   assert.deepEqual(lines, [SAID_BY_PIP, SAID_BY_NPM, "hello from packages.example", "refused"]);
+  const asked = await internet.asked();
+  const basic = `Basic ${Buffer.from(`user:${TOKEN}`).toString("base64")}`;
+  for (const [path, authorization] of [
+    ["/simple/", basic],
+    ["/npm/", `Bearer ${TOKEN}`],
+    ["/requests", TOKEN],
+  ] as const) {
+    const seen = asked.filter((one) => one.host === "tokens.example" && one.path.startsWith(path));
+    assert.ok(seen.length > 0 && seen.every((one) => one.authorization === authorization), JSON.stringify(seen));
+  }
   const { entries } = await all.ask<OutputOf<"network.log">>(["network", "log", workspace.id, "--limit", "1000"]);
   const denied = entries.filter(({ verdict }) => verdict === "denied").map(({ name }) => name);
   assert.deepEqual([...new Set(denied)], ["other.example"]);
