@@ -4,26 +4,53 @@ import { spawn } from "node:child_process";
 import { join, relative } from "node:path";
 import { takeEventLines } from "./event-lines.ts";
 import { FILE_TIMEOUT_MS } from "./node-tests.ts";
-import type { Tally } from "./tally.ts";
-import { TestEvents } from "./test-events.ts";
+import type { Outcome, Tally } from "./tally.ts";
+import { type Report, TestEvents } from "./test-events.ts";
 
-/** `homes`: a directory for each lane, its PYRO_HOME. Files are taken in order, by whichever lane is free. */
+/** What is shown of a first failure. */
+const TOLD = 4000;
+
+/**
+ * `homes`: a directory for each lane, its PYRO_HOME. Files are taken in order, by whichever lane is free. A test that failed
+ * beside others is run once more with nothing beside it, and said to be: times of a machine that is full are no promise.
+ */
 export async function runInLanes(
   root: string,
   files: readonly string[],
   homes: readonly string[],
   tally: Tally,
 ): Promise<void> {
+  const failed = new Map<string, Outcome>();
+  const first = (outcome: Outcome) => {
+    if (outcome.status === "failed" && homes.length > 1) failed.set(outcome.name, outcome);
+    else tally.add(outcome);
+  };
   const waiting = [...files];
   // Whoever interrupts the run waits for what runs to end, and for no file more.
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => waiting.splice(0));
   const lane = async (home: string) => {
-    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) await runFile(root, file, home, tally);
+    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
+      await runFile(root, file, home, { add: first });
+    }
   };
   await Promise.all(homes.map(lane));
+  if (failed.size === 0) return;
+  for (const { name, text = "" } of failed.values()) {
+    console.log(`  again ${name}: with nothing beside it. It said:\n${text.slice(0, TOLD).replace(/^/gm, "        ")}`);
+  }
+  const again = (outcome: Outcome) => {
+    // What passed before has been told.
+    if (failed.delete(outcome.name) || outcome.status === "failed") tally.add(outcome);
+  };
+  const names = [...failed.keys()];
+  waiting.push(...files.filter((file) => names.some((name) => name.split(":")[0] === relative(root, file))));
+  for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
+    await runFile(root, file, homes[0] ?? "", { add: again });
+  }
+  for (const outcome of failed.values()) tally.add(outcome);
 }
 
-async function runFile(root: string, file: string, home: string, tally: Tally): Promise<void> {
+async function runFile(root: string, file: string, home: string, report: Report): Promise<void> {
   const begin = performance.now();
   // A test that failed may have left something open, which must not keep the others waiting.
   const words = [
@@ -32,8 +59,8 @@ async function runFile(root: string, file: string, home: string, tally: Tally): 
   ];
   const env = { ...process.env, PYRO_HOME: home };
   const node = spawn(process.execPath, words, { cwd: root, env, stdio: ["ignore", "pipe", "pipe"] });
-  const { problem } = await takeEventLines(node, "node", new TestEvents(root, tally));
+  const { problem } = await takeEventLines(node, "node", new TestEvents(root, report));
   if (problem === "") return;
   const durationMs = performance.now() - begin;
-  tally.add({ status: "failed", name: relative(root, file), durationMs, text: problem });
+  report.add({ status: "failed", name: relative(root, file), durationMs, text: problem });
 }
