@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Pyro } from "pyro-mcp";
-import { ownHome, VMM } from "../vm/harness.ts";
-import { checkLab, STEP_MS } from "./lab.ts";
+import { ownHome, VMM } from "../../vm/harness.ts";
+import { checkLab, STEP_MS } from "../lab.ts";
 
 const COUNT = 10;
 const FACTS = [
