@@ -301,11 +301,12 @@ func (r *Registry) launch(ctx context.Context, v *vm) (err error) {
 		_, _ = io.Copy(v.console, printed)
 	}()
 	undo = append(undo, func() {
-		_ = v.process.Kill()
-		_, _ = v.process.Wait()
+		// Before bwrap is killed, for it would not say any more which child it has, and that child waits for it for ever.
 		if v.child < 0 && v.status != nil {
 			_ = v.holdChild(time.Now().Add(time.Second))
 		}
+		_ = v.process.Kill()
+		_, _ = v.process.Wait()
 		if v.child >= 0 {
 			_ = unix.PidfdSendSignal(v.child, unix.SIGKILL, nil, 0)
 			_ = awaitExit(v.child, killTime)
