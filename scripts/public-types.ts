@@ -8,7 +8,8 @@ import type { Operation } from "../src/operations/define.ts";
 import { OPERATIONS } from "../src/operations/table.ts";
 import { camelKey } from "../src/sdk/case.ts";
 
-interface Schema {
+/** A JSON Schema, as far as it is read by what is made of the table. */
+export interface Schema {
   readonly type?: string | readonly string[];
   readonly description?: string;
   readonly const?: unknown;

@@ -9,19 +9,7 @@ import { CODES } from "../../src/errors/codes.ts";
 import type { Operation } from "../../src/operations/define.ts";
 import { OPERATIONS } from "../../src/operations/table.ts";
 import { toolInput, toolOutput } from "../../src/tools/schema.ts";
-
-/** A JSON Schema, as far as it is read here. */
-interface Schema {
-  readonly type?: string | readonly string[];
-  readonly const?: unknown;
-  readonly enum?: readonly unknown[];
-  readonly anyOf?: readonly Schema[];
-  readonly oneOf?: readonly Schema[];
-  readonly items?: Schema;
-  readonly properties?: Readonly<Record<string, Schema>>;
-  readonly required?: readonly string[];
-  readonly additionalProperties?: Schema | boolean;
-}
+import type { Schema } from "../public-types.ts";
 
 /** What every face but the SDK promises. */
 export function faceLines(): string[] {

@@ -3,6 +3,7 @@
 import { spawn } from "node:child_process";
 import { join, relative } from "node:path";
 import { takeEventLines } from "./event-lines.ts";
+import { OnceMore } from "./once-more.ts";
 import type { Outcome, Tally } from "./tally.ts";
 import { TestEvents, type TestEventsOptions } from "./test-events.ts";
 
@@ -34,20 +35,11 @@ export async function runLabTests(
   tally: Tally,
   options: LabTestOptions = {},
 ): Promise<void> {
-  const reset = new Map<string, Outcome>();
-  await runOnce(root, environments, files, options, (outcome) => {
-    if (outcome.status === "failed" && RESET.test(outcome.text ?? "")) reset.set(outcome.name, outcome);
-    else tally.add(outcome);
-  });
-  if (reset.size === 0) return;
-  console.log(`  again ${[...reset.keys()].join(", ")}: a microVM of the lab has reset itself`);
-  const again = files.filter((file) => [...reset.keys()].some((name) => name.startsWith(`${relative(root, file)}: `)));
-  await runOnce(root, environments, again, options, (outcome) => {
-    if (reset.delete(outcome.name)) tally.add(outcome);
-    // What passed before has been told.
-    else if (outcome.status === "failed") tally.add(outcome);
-  });
-  for (const outcome of reset.values()) tally.add(outcome);
+  const resets = new OnceMore(tally, ({ text = "" }) => RESET.test(text));
+  await runOnce(root, environments, files, options, (outcome) => resets.first(outcome));
+  const again = resets.files(root, files, "a microVM of the lab has reset itself");
+  await runOnce(root, environments, again, options, (outcome) => resets.second(outcome));
+  resets.finish();
 }
 
 async function runOnce(

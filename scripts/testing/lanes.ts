@@ -4,11 +4,9 @@ import { spawn } from "node:child_process";
 import { join, relative } from "node:path";
 import { takeEventLines } from "./event-lines.ts";
 import { FILE_TIMEOUT_MS } from "./node-tests.ts";
+import { OnceMore } from "./once-more.ts";
 import type { Outcome, Tally } from "./tally.ts";
 import { type Report, TestEvents } from "./test-events.ts";
-
-/** What is shown of a first failure. */
-const TOLD = 4000;
 
 /**
  * `homes`: a directory for each lane, its PYRO_HOME. Files are taken in order, by whichever lane is free. A test that failed
@@ -20,34 +18,18 @@ export async function runInLanes(
   homes: readonly string[],
   tally: Tally,
 ): Promise<void> {
-  const failed = new Map<string, Outcome>();
-  const first = (outcome: Outcome) => {
-    if (outcome.status === "failed" && homes.length > 1) failed.set(outcome.name, outcome);
-    else tally.add(outcome);
-  };
+  const crowded = new OnceMore(tally, () => homes.length > 1);
   const waiting = [...files];
   // Whoever interrupts the run waits for what runs to end, and for no file more.
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => waiting.splice(0));
-  const lane = async (home: string) => {
-    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
-      await runFile(root, file, home, { add: first });
-    }
+  const lane = async (home: string, add: (outcome: Outcome) => void) => {
+    for (let file = waiting.shift(); file !== undefined; file = waiting.shift())
+      await runFile(root, file, home, { add });
   };
-  await Promise.all(homes.map(lane));
-  if (failed.size === 0) return;
-  for (const { name, text = "" } of failed.values()) {
-    console.log(`  again ${name}: with nothing beside it. It said:\n${text.slice(0, TOLD).replace(/^/gm, "        ")}`);
-  }
-  const again = (outcome: Outcome) => {
-    // What passed before has been told.
-    if (failed.delete(outcome.name) || outcome.status === "failed") tally.add(outcome);
-  };
-  const names = [...failed.keys()];
-  waiting.push(...files.filter((file) => names.some((name) => name.split(":")[0] === relative(root, file))));
-  for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
-    await runFile(root, file, homes[0] ?? "", { add: again });
-  }
-  for (const outcome of failed.values()) tally.add(outcome);
+  await Promise.all(homes.map((home) => lane(home, (outcome) => crowded.first(outcome))));
+  waiting.push(...crowded.files(root, files, "with nothing beside it"));
+  await lane(homes[0] ?? "", (outcome) => crowded.second(outcome));
+  crowded.finish();
 }
 
 async function runFile(root: string, file: string, home: string, report: Report): Promise<void> {

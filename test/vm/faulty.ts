@@ -1,7 +1,7 @@
 // What the tests of faults share: what the caller was told, that the next call works, and a mount namespace to break
 // things in.
 import assert from "node:assert/strict";
-import { readdir } from "node:fs/promises";
+import { open, readdir } from "node:fs/promises";
 import { type Finished, type OwnHome, PYRO, startProgram, startPyro, untilGone, VMM_OR_SANDBOX } from "./harness.ts";
 
 export interface Told {
@@ -67,5 +67,23 @@ export async function within<T>(work: Promise<T>, ms: number): Promise<T> {
     return await Promise.race([work, late]);
   } finally {
     clearTimeout(timer);
+  }
+}
+
+/** Changes one byte that is not zero; as root, modes keep nobody out. */
+export async function flipByte(path: string): Promise<void> {
+  const file = await open(path, "r+");
+  try {
+    const { size } = await file.stat();
+    const byte = Buffer.alloc(1);
+    // A byte with content: the memory file is mostly holes.
+    let at = Math.floor(size / 2);
+    for (let tries = 0; tries < size; tries += 4096, at = (at + 4096) % size) {
+      await file.read(byte, 0, 1, at);
+      if (byte[0] !== 0) break;
+    }
+    await file.write(Buffer.of((byte[0] ?? 0) ^ 1), 0, 1, at);
+  } finally {
+    await file.close();
   }
 }

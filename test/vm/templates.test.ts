@@ -1,30 +1,14 @@
 // A template is refused when one byte of it has changed, and made again without the caller noticing; of many, those used
 // last are kept.
 import assert from "node:assert/strict";
-import { open, readdir, readFile, stat, utimes } from "node:fs/promises";
+import { readdir, readFile, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { FreshStarts } from "../../src/engine/fresh.ts";
 import { Templates } from "../../src/engine/templates.ts";
+import { flipByte } from "./faulty.ts";
 import { ownHome, pyro, runOk } from "./harness.ts";
 import { MachineRoom } from "./machines.ts";
-
-async function flipByte(path: string): Promise<void> {
-  const file = await open(path, "r+");
-  try {
-    const { size } = await file.stat();
-    const byte = Buffer.alloc(1);
-    // A byte with content: the memory file is mostly holes.
-    let at = Math.floor(size / 2);
-    for (let tries = 0; tries < size; tries += 4096, at = (at + 4096) % size) {
-      await file.read(byte, 0, 1, at);
-      if (byte[0] !== 0) break;
-    }
-    await file.write(Buffer.of((byte[0] ?? 0) ^ 1), 0, 1, at);
-  } finally {
-    await file.close();
-  }
-}
 
 for (const part of ["state", "memory"] as const) {
   test(`a template with one byte of its ${part} changed is rebuilt`, { timeout: 300_000 }, async () => {

@@ -1,10 +1,11 @@
 // What goes wrong with Firecracker has a clear outcome and loses nothing: its API's socket is gone, a snapshot is damaged, or made by another version, or one that this version does not take.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { copyFile, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { copyFile, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { findProgram } from "../../../src/host/resources.ts";
+import { flipByte } from "../../vm/faulty.ts";
 import { type OwnHome, ownHome, pyro, untilGone, VMM } from "../../vm/harness.ts";
 import { untilAtRest } from "../../vm/remains.ts";
 import { scratch, type Workspace, Workspaces } from "../../vm/workspaces.ts";
@@ -68,23 +69,6 @@ async function template(): Promise<string> {
     if (memory_bytes === 1024 * 2 ** 20) return join(home.paths.templates, key);
   }
   throw new Error(`no template of 1024 MiB in ${keys.join(", ")}`);
-}
-
-/** Changes one byte that is not zero; as root, modes keep nobody out. */
-async function flipByte(path: string): Promise<void> {
-  const file = await open(path, "r+");
-  try {
-    const { size } = await file.stat();
-    const byte = Buffer.alloc(1);
-    let at = Math.floor(size / 2);
-    for (let tries = 0; tries < size; tries += 4096, at = (at + 4096) % size) {
-      await file.read(byte, 0, 1, at);
-      if (byte[0] !== 0) break;
-    }
-    await file.write(Buffer.of((byte[0] ?? 0) ^ 1), 0, 1, at);
-  } finally {
-    await file.close();
-  }
 }
 
 /** A workspace that is stopped, then started again with the template as `damage` leaves it. */
